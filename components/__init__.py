@@ -1,0 +1,1 @@
+"""What is deployed: engines, targets, and the contract between them."""

@@ -1,0 +1,209 @@
+"""The contract that every target ends in: no endpoint is exported before it has answered."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
+
+import pulumi
+from pulumi_command import local
+
+from components.launch import Launch
+from components.rendering.process import Variable
+
+
+class Billed(TypedDict):
+    """One resource, and whether it bills while the stack runs and while it is parked."""
+
+    resource: str
+    running: bool
+    parked: bool
+
+
+class VerifiedEndpointArgs(TypedDict):
+    """What a target hands over."""
+
+    url: pulumi.Input[str]
+    """The endpoint's origin, scheme included, without a path."""
+    keys: Mapping[str, pulumi.Input[str]]
+    """API keys by name; `default` is the one that verification uses. Secret."""
+    launch: Launch
+    """What serves there: engine, model id, probe and claims come from it."""
+    verify: Sequence[str]
+    """The command that runs `scripts.verify` on the deployer's machine, without its options."""
+    triggers: Sequence[pulumi.Input[str]]
+    """Values of which a change means that the endpoint must be verified anew."""
+    wait_seconds: int
+    """Seconds to wait for the server to have loaded its model."""
+    streams: int
+    """Streams to run at the same time."""
+    min_tokens_per_second: NotRequired[float | None]
+    """The floor below which a stream fails verification."""
+    embedding_model: NotRequired[str | None]
+    """The id that answers `/v1/embeddings`, where one does."""
+    stand_in: NotRequired[bool]
+    """Whether the model only stands in for a real one; the receipt says so."""
+    process: NotRequired[str]
+    """Record file of the server's process, where it runs on the deployer's machine."""
+    log: NotRequired[str]
+    """Its log file, quoted where the process has died."""
+    billing: NotRequired[Sequence[Billed]]
+    """What bills."""
+
+
+@dataclass(frozen=True)
+class StackOutputs:
+    """The outputs that every stack has, by their names."""
+
+    state: pulumi.Input[str]
+    endpoint_url: pulumi.Input[str | None]
+    openai_base_url: pulumi.Input[str | None]
+    model: pulumi.Input[str]
+    embedding_model: pulumi.Input[str | None]
+    engine: pulumi.Input[str]
+    api_key: pulumi.Output[str]
+    api_keys: pulumi.Output[Mapping[str, str]]
+    verification: pulumi.Input[Mapping[str, object]]
+    billing: Sequence[Billed]
+    client_snippet: pulumi.Input[str | None]
+    ca_certificate: pulumi.Input[str | None] = None
+
+    def exports(self) -> dict[str, object]:
+        """Return name -> value, without `ca_certificate` where there is no CA of our own."""
+        named = dict(vars(self))
+        if self.ca_certificate is None:
+            del named["ca_certificate"]
+        return named
+
+
+def parked_outputs(
+    launch: Launch,
+    embedding_model: str | None,
+    keys: Mapping[str, pulumi.Input[str]],
+    billing: Sequence[Billed],
+) -> StackOutputs:
+    """Return the outputs of a stack that keeps its keys and runs nothing."""
+    api_keys = _secret_map(keys)
+    return StackOutputs(
+        state="parked",
+        endpoint_url=None,
+        openai_base_url=None,
+        model=launch.model_id,
+        embedding_model=embedding_model,
+        engine=launch.engine,
+        api_key=api_keys.apply(lambda by_name: by_name["default"]),
+        api_keys=api_keys,
+        verification={"status": "parked"},
+        billing=list(billing),
+        client_snippet=None,
+    )
+
+
+class VerifiedEndpoint(pulumi.ComponentResource):
+    """Runs the post-deploy checks against an endpoint and holds its outputs back until they pass.
+
+    It refuses to export an endpoint that does not answer: every output that names one depends on
+    the receipt. It alone lifts the secretness that a key in a command's environment lays on that
+    command's stdout: the receipt was scrubbed of the keys where it was written.
+    """
+
+    endpoint_url: pulumi.Output[str]
+    receipt: pulumi.Output[Mapping[str, object]]
+    outputs: StackOutputs
+
+    def __init__(
+        self,
+        name: str,
+        args: VerifiedEndpointArgs,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("llm-endpoint:endpoint:VerifiedEndpoint", name, {}, opts)
+        launch = args["launch"]
+        verification = local.Command(
+            f"{name}-verification",
+            create=_command(args),
+            environment={Variable.URL: args["url"], Variable.KEY: args["keys"]["default"]},
+            triggers=list(args["triggers"]),
+            # The receipt is shown as an output; the log gets the progress.
+            logging=local.Logging.STDERR,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.receipt = pulumi.Output.unsecret(verification.stdout).apply(_read_receipt)
+        self.endpoint_url = pulumi.Output.all(args["url"], self.receipt).apply(lambda both: both[0])
+        api_keys = _secret_map(args["keys"])
+        base_url = pulumi.Output.format("{0}/v1", self.endpoint_url)
+        self.outputs = StackOutputs(
+            state=self.receipt.apply(lambda _: "serving"),
+            endpoint_url=self.endpoint_url,
+            openai_base_url=base_url,
+            model=launch.model_id,
+            embedding_model=args.get("embedding_model"),
+            engine=launch.engine,
+            api_key=api_keys.apply(lambda by_name: by_name["default"]),
+            api_keys=api_keys,
+            verification=self.receipt,
+            billing=list(args.get("billing", ())),
+            client_snippet=base_url.apply(
+                lambda url: client_snippet(url, launch.model_id, pulumi.get_stack())
+            ),
+        )
+        self.register_outputs({"endpoint_url": self.endpoint_url, "receipt": self.receipt})
+
+
+def client_snippet(base_url: str, model: str, stack: str) -> str:
+    """Return Python that chats with the endpoint by the OpenAI client, run in the checkout."""
+    return f"""\
+import subprocess
+from openai import OpenAI
+
+key = subprocess.check_output(
+    ["scripts/pulumi", "stack", "output", "api_key", "--show-secrets", "--stack", {stack!r}],
+    text=True,
+).strip()
+client = OpenAI(base_url={base_url!r}, api_key=key)
+answer = client.chat.completions.create(
+    model={model!r}, messages=[{{"role": "user", "content": "Hello!"}}]
+)
+print(answer.choices[0].message.content)
+"""
+
+
+def _command(args: VerifiedEndpointArgs) -> str:
+    """Return the shell command that verifies: all of it is known at preview but the URL."""
+    launch = args["launch"]
+    options: dict[str, str | None] = {
+        "--key-env": Variable.KEY,
+        "--engine": launch.engine,
+        "--model": launch.model_id,
+        "--embedding-model": args.get("embedding_model"),
+        "--claims": ",".join(sorted(launch.capabilities)) or None,
+        "--probe-path": launch.probe.path,
+        "--probe-loading-status": str(launch.probe.loading_status),
+        "--wait-seconds": str(args["wait_seconds"]),
+        "--concurrency": str(args["streams"]),
+        "--min-tokens-per-second": _text(args.get("min_tokens_per_second")),
+        "--process": args.get("process"),
+        "--log": args.get("log"),
+    }
+    words = [*args["verify"]]
+    for option, value in options.items():
+        if value is not None:
+            words += [option, value]
+    if args.get("stand_in", False):
+        words.append("--stand-in")
+    return f'{shlex.join(words)} "${Variable.URL}"'
+
+
+def _text(value: float | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _secret_map(keys: Mapping[str, pulumi.Input[str]]) -> pulumi.Output[Mapping[str, str]]:
+    return pulumi.Output.secret(pulumi.Output.all(**keys))
+
+
+def _read_receipt(stdout: str) -> Mapping[str, object]:
+    return json.loads(stdout)

@@ -1,0 +1,1 @@
+"""Engines: how a model is served. Each makes a `Launch` and knows no place."""

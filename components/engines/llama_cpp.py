@@ -1,0 +1,101 @@
+"""llama.cpp's own HTTP server, `llama-server`: GGUF models on a CPU or on GPUs.
+
+Flags: llama.cpp, `tools/server/README.md`. The port is always given, since its default has moved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from components.launch import Accelerator, Capability, Form, Launch, Probe, Slot
+
+NAME = "llama_cpp"
+PROGRAM = "llama-server"
+
+RESERVED_FLAGS = frozenset(
+    {
+        "--model",
+        "-m",
+        "--alias",
+        "-a",
+        "--host",
+        "--port",
+        "--api-key",
+        "--api-key-file",
+        "--ctx-size",
+        "-c",
+        "--parallel",
+        "-np",
+        "--embeddings",
+        "--embedding",
+        "--hf-repo",
+        "-hf",
+        "--model-url",
+        "-mu",
+        "--tools",
+        "--agent",
+        "--ui-mcp-proxy",
+        "--log-file",
+    }
+)
+"""Flags that `engine_flags` may not hold: other keys set them, or they open the machine."""
+
+
+@dataclass(frozen=True)
+class LlamaCppOptions:
+    """What a person chooses about llama.cpp.
+
+    `context_tokens` is what one request may use, prompt and answer together; `slots` is how many
+    requests are answered at once. `embeddings` makes the same server answer `/v1/embeddings` with
+    the mean over the tokens. `extra_flags` are further `llama-server` flags, as typed.
+    """
+
+    model_id: str
+    context_tokens: int
+    slots: int
+    embeddings: bool = False
+    extra_flags: tuple[str, ...] = ()
+
+
+def launch(options: LlamaCppOptions) -> Launch:
+    """Return how llama.cpp serves one model.
+
+    `--ctx-size` is shared by the slots, hence the product. `OMP_WAIT_POLICY=passive` keeps a busy
+    machine usable: spinning threads lose most of their speed to any neighbour on their core.
+    """
+    arguments = (
+        "--model",
+        Slot.MODEL,
+        "--alias",
+        options.model_id,
+        "--host",
+        Slot.HOST,
+        "--port",
+        Slot.PORT,
+        "--api-key-file",
+        Slot.KEY_FILE,
+        "--ctx-size",
+        str(options.context_tokens * options.slots),
+        "--parallel",
+        str(options.slots),
+        "--cors-origins",
+        "localhost",
+        "--no-ui",
+        "--offline",
+        *(("--embeddings", "--pooling", "mean") if options.embeddings else ()),
+        *options.extra_flags,
+    )
+    claims = {Capability.TOOL_CALLS, Capability.JSON_SCHEMA}
+    if options.embeddings:
+        claims.add(Capability.EMBEDDINGS)
+    return Launch(
+        engine=NAME,
+        program=PROGRAM,
+        arguments=arguments,
+        model_id=options.model_id,
+        probe=Probe(path="/health", loading_status=503, public=True),
+        forms=frozenset({Form.PROCESS, Form.CONTAINER, Form.POD}),
+        accelerators=frozenset({Accelerator.CPU, Accelerator.CUDA}),
+        capabilities=frozenset(claims),
+        environment={"OMP_WAIT_POLICY": "passive"},
+    )

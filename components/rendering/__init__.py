@@ -1,0 +1,1 @@
+"""Turning a `Launch` into the form that a target takes."""

@@ -1,0 +1,73 @@
+"""A `Launch` as a detached process of this machine: the orders that `scripts.serve` is given.
+
+Values go by environment, never by argument, so that nothing of them shows in a process list.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+from components.launch import Launch
+
+
+class Variable(StrEnum):
+    """The environment variables by which `scripts.serve` is told what to do."""
+
+    HOME = "LLM_ENDPOINT_HOME"
+    """Folder of the server's record, log and keys."""
+    PORT = "LLM_ENDPOINT_PORT"
+    """The configured port, or empty for any."""
+    MODEL = "LLM_ENDPOINT_MODEL"
+    """A model reference."""
+    MODEL_FILE = "LLM_ENDPOINT_MODEL_FILE"
+    """What `pull` printed."""
+    PLACE = "LLM_ENDPOINT_PLACE"
+    """What `home` printed."""
+    LAUNCH = "LLM_ENDPOINT_LAUNCH"
+    """A `ProcessLaunch` as JSON."""
+    SERVER_BUILD = "LLM_ENDPOINT_SERVER_BUILD"
+    """Which build of the program runs: `wheel`, `path` or `native`."""
+    REPLACES = "LLM_ENDPOINT_REPLACES"
+    """The replacement trigger that leads to this start."""
+    KEYS = "LLM_ENDPOINT_KEYS"
+    """A JSON list of API keys. Secret."""
+    URL = "LLM_ENDPOINT_URL"
+    """The origin of the endpoint that is verified."""
+    KEY = "LLM_ENDPOINT_KEY"
+    """One API key. Secret."""
+
+
+@dataclass(frozen=True)
+class ProcessLaunch:
+    """What of a `Launch` a process needs."""
+
+    program: str
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+
+    def as_json(self) -> str:
+        """One line of JSON, the same for the same launch."""
+        return json.dumps(
+            {
+                "program": self.program,
+                "arguments": list(self.arguments),
+                "environment": dict(sorted(self.environment.items())),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> ProcessLaunch:
+        """Read what `as_json` wrote."""
+        content = json.loads(text)
+        return cls(content["program"], tuple(content["arguments"]), content["environment"])
+
+
+def process_launch(launch: Launch) -> ProcessLaunch:
+    """Return the process form of `launch`; its slots are filled where it starts."""
+    return ProcessLaunch(
+        program=launch.program,
+        arguments=tuple(str(word) for word in launch.arguments),
+        environment=dict(launch.environment),
+    )

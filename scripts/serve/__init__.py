@@ -1,0 +1,1 @@
+"""Serving on this machine: model files, the server process, its identity."""

@@ -1,0 +1,125 @@
+"""`python -m scripts.serve COMMAND`: what the local stack runs on this machine, also by hand.
+
+Orders come in environment variables (`components.rendering.process.Variable`), results go to
+stdout, progress and errors to stderr. Exit status 1: one message says why and what to do next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from components.rendering.process import ProcessLaunch, Variable
+from scripts.serve.errors import ServeError
+
+
+def _value(variable: Variable) -> str:
+    try:
+        return os.environ[variable]
+    except KeyError:
+        raise ServeError(f"{variable} is not set; {variable.__doc__ or ''}".strip()) from None
+
+
+def _report(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _home() -> Path:
+    return Path(_value(Variable.HOME))
+
+
+def make_home() -> None:
+    """Make the home and choose the port; prints both as JSON."""
+    from scripts.serve import home, ports
+
+    home.make(_home())
+    configured = os.environ.get(Variable.PORT)
+    port = ports.choose(int(configured) if configured else None)
+    print(json.dumps({"home": str(_home()), "port": port}))
+
+
+def remove_home() -> None:
+    """End what still runs for the home and remove it."""
+    from scripts.serve import home, process
+
+    if _home().exists():
+        process.stop(_home(), "", _report)
+        home.remove(_home())
+
+
+def new_key() -> None:
+    """Print a new API key."""
+    print(f"sk-{secrets.token_urlsafe(32)}")
+
+
+def pull() -> None:
+    """Have the model's file on this machine; prints what it is as JSON."""
+    from scripts.serve import model_files
+
+    print(model_files.as_json(model_files.pull(_value(Variable.MODEL), _report)))
+
+
+def start() -> None:
+    """Make the ordered server run; prints its record as JSON."""
+    from scripts.serve import llama_server, model_files, process
+    from scripts.serve.cache import cache_root
+
+    launch = ProcessLaunch.from_json(_value(Variable.LAUNCH))
+    place = json.loads(_value(Variable.PLACE))
+    model = model_files.again(_value(Variable.MODEL_FILE), _report)
+    order = process.ServerOrder(
+        home=Path(place["home"]),
+        program=llama_server.program(_value(Variable.SERVER_BUILD), cache_root(), _report),
+        arguments=launch.arguments,
+        environment=launch.environment,
+        model=model.path,
+        model_bytes=model.size_bytes,
+        model_sha256=model.sha256,
+        port=place["port"],
+        keys=tuple(json.loads(_value(Variable.KEYS))),
+        replaces=_value(Variable.REPLACES),
+    )
+    print(process.start(order, _report).as_json())
+
+
+def stop() -> None:
+    """End the server, known by its home and by what `start` printed."""
+    from scripts.serve import process
+
+    place = json.loads(_value(Variable.PLACE))
+    process.stop(Path(place["home"]), os.environ.get("PULUMI_COMMAND_STDOUT", ""), _report)
+
+
+COMMANDS: dict[str, Callable[[], None]] = {
+    "home": make_home,
+    "remove-home": remove_home,
+    "new-key": new_key,
+    "pull": pull,
+    "start": start,
+    "stop": stop,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.serve", description=__doc__)
+    parser.add_argument("command", choices=COMMANDS)
+    command = COMMANDS[parser.parse_args(arguments).command]
+    try:
+        command()
+    except ServeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error}\nnext: see that path's disk and permissions", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,208 @@
+"""Starting and stopping the server process: detached, known by its token, never two of one home."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from components.launch import Slot
+from scripts.serve import home as homes
+from scripts.serve import memory, ports
+from scripts.serve.errors import ServeError
+from scripts.serve.identity import (
+    HOME_VARIABLE,
+    LOG_NAME,
+    RECORD_NAME,
+    TOKEN_VARIABLE,
+    ServerRecord,
+    is_alive,
+    parse_record,
+    read_record,
+    servers_of,
+)
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+STOP_SECONDS = 10.0
+KILL_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class ServerOrder:
+    """What is to run in a home.
+
+    `program` is the command that stands for the launch's program; `arguments` may hold `Slot`s.
+    `keys` are secret. `replaces` is the trigger that the record then carries.
+    """
+
+    home: Path
+    program: tuple[str, ...]
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    model: Path
+    model_bytes: int
+    model_sha256: str
+    port: int
+    keys: tuple[str, ...]
+    replaces: str
+
+    def command(self) -> list[str]:
+        """Return the process's argument vector, every slot filled."""
+        values = {
+            Slot.MODEL: str(self.model),
+            Slot.KEY_FILE: str(self.home / homes.KEYS_NAME),
+            Slot.HOST: ports.LOOPBACK,
+            Slot.PORT: str(self.port),
+        }
+        filled = [values[Slot(word)] if word in set(Slot) else word for word in self.arguments]
+        return [*self.program, *filled]
+
+    def digest(self) -> str:
+        """Sha256 of what the server is; holds of the keys nothing that could be told from it."""
+        content = json.dumps(
+            [self.command(), dict(sorted(self.environment.items())), self.model_sha256]
+        )
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def start(order: ServerOrder, report: Callable[[str], None]) -> ServerRecord:
+    """Make `order` run in its home and return the record of the process that does.
+
+    A server that already runs exactly this is kept; any other of the same home is stopped first.
+    It does not wait for the model to load. Raises `ServeError` where the model does not fit into
+    memory or the port is taken; then nothing of the home runs.
+    """
+    with homes.locked(order.home):
+        running = _running(order)
+        if running is not None:
+            kept = replace(running, replaces=order.replaces)
+            _write_record(order.home, kept)
+            report(f"the server runs already (pid {kept.pid})")
+            return kept
+        _end(servers_of(order.home), report)
+        refused = memory.why_not(
+            order.model, order.model_bytes, order.arguments, memory.available_bytes()
+        )
+        if refused is not None:
+            raise ServeError(refused)
+        ports.require_free(order.port)
+        homes.write_private(order.home / homes.KEYS_NAME, "".join(f"{k}\n" for k in order.keys))
+        record = _spawn(order)
+        _write_record(order.home, record)
+        report(f"started pid {record.pid} on {ports.LOOPBACK}:{record.port}")
+        return record
+
+
+def stop(home: Path, started: str, report: Callable[[str], None]) -> None:
+    """End every server of `home`, and the one that `started` (a record's JSON) names.
+
+    Returns only when they are gone: SIGTERM, then SIGKILL after 10 s. Raises `ServeError` for a
+    process that survives both.
+    """
+    with homes.locked(home):
+        found = {process.pid: process for process in servers_of(home)}
+        for record in (parse_record(started), read_record(home / RECORD_NAME)):
+            if record is not None and is_alive(record):
+                found[record.pid] = psutil.Process(record.pid)
+        _end(found.values(), report)
+        (home / RECORD_NAME).unlink(missing_ok=True)
+
+
+def _running(order: ServerOrder) -> ServerRecord | None:
+    record = read_record(order.home / RECORD_NAME)
+    if record is None or record.digest != order.digest() or not is_alive(record):
+        return None
+    try:
+        keys = (order.home / homes.KEYS_NAME).read_text(encoding="utf-8").split()
+    except OSError:
+        return None
+    return record if tuple(keys) == order.keys else None
+
+
+def _spawn(order: ServerOrder) -> ServerRecord:
+    token = secrets.token_hex(16)
+    log = order.home / LOG_NAME
+    if log.exists():
+        log.replace(order.home / homes.OLD_LOG_NAME)
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("LLM_ENDPOINT_")}
+    environment = {
+        **inherited,
+        **order.environment,
+        TOKEN_VARIABLE: token,
+        HOME_VARIABLE: str(order.home.resolve()),
+    }
+    with log.open("wb") as output:
+        try:
+            # Every descriptor is redirected: the caller's pipes must close when the caller ends.
+            process = subprocess.Popen(
+                order.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=CHECKOUT,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ServeError(f"can't start {order.program[0]}: {error}") from None
+    return ServerRecord(process.pid, token, order.port, order.digest(), order.replaces)
+
+
+def _write_record(home: Path, record: ServerRecord) -> None:
+    homes.write_private(home / RECORD_NAME, record.as_json() + "\n")
+
+
+def _end(processes: Iterable[psutil.Process], report: Callable[[str], None]) -> None:
+    ours = list(processes)
+    for process in ours:
+        report(f"stopping pid {process.pid}")
+    _signal(ours, psutil.Process.terminate)
+    survivors = _wait(ours, STOP_SECONDS)
+    _signal(survivors, psutil.Process.kill)
+    survivors = _wait(survivors, KILL_SECONDS)
+    if survivors:
+        pids = ", ".join(str(process.pid) for process in survivors)
+        raise ServeError(
+            f"pid {pids} did not end within {KILL_SECONDS:.0f} s of SIGKILL\n"
+            "next: see what it waits for (ps -o stat,wchan -p PID) and try again"
+        )
+
+
+def _signal(processes: Sequence[psutil.Process], send: Callable[[psutil.Process], None]) -> None:
+    for process in processes:
+        try:
+            send(process)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _wait(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Return those that still run after `seconds`; a zombie does not run, though it has a pid."""
+    deadline = time.monotonic() + seconds
+    left = list(processes)
+    while left and time.monotonic() < deadline:
+        left = [process for process in left if _runs(process)]
+        if left:
+            time.sleep(0.05)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def python_module(name: str) -> tuple[str, ...]:
+    """Return the command that runs the module `name` of this checkout with this interpreter."""
+    return (sys.executable, "-m", name)

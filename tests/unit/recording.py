@@ -1,0 +1,184 @@
+"""A mock engine that keeps each registration as it was sent: parent, options, secretness.
+
+It answers `command:local:Command` as the published plugin does: any secret input makes every
+output secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pulumi
+from google.protobuf import json_format, struct_pb2
+from pulumi.runtime import mocks
+from pulumi.runtime.proto import resource_pb2
+
+SIGNATURE = "4dabf18193072939515e22adb298388d"
+SECRET = "1b47061264138c4ac30d75fd1eb44270"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One resource as the program registered it. Secrets stand in `inputs` as sent on the wire."""
+
+    token: str
+    name: str
+    parent: str
+    inputs: Mapping[str, object]
+    delete_before_replace: bool
+    additional_secret_outputs: tuple[str, ...]
+
+    def is_secret(self, *path: str) -> bool:
+        """Whether the input at `path` is secret, itself or by what holds it."""
+        value: object = self.inputs
+        for step in path:
+            if _is_secret(value):
+                return True
+            assert isinstance(value, Mapping)
+            value = value[step]
+        return _is_secret(value)
+
+    def plain(self) -> Mapping[str, object]:
+        """The inputs with every secret opened."""
+        opened = _open(self.inputs)
+        assert isinstance(opened, Mapping)
+        return opened
+
+    def without_secrets(self) -> object:
+        """The inputs with every secret hidden: what a state file and a log would show."""
+        return _hide(self.inputs)
+
+
+def _is_secret(value: object) -> bool:
+    return isinstance(value, Mapping) and value.get(SIGNATURE) == SECRET
+
+
+def _open(value: object) -> object:
+    if isinstance(value, Mapping):
+        if _is_secret(value):
+            return _open(value["value"])
+        return {key: _open(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_open(inner) for inner in value]
+    return value
+
+
+def _hide(value: object) -> object:
+    if _is_secret(value):
+        return "[secret]"
+    if isinstance(value, Mapping):
+        return {key: _hide(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_hide(inner) for inner in value]
+    return value
+
+
+def _holds_secret(value: object) -> bool:
+    if _is_secret(value):
+        return True
+    if isinstance(value, Mapping):
+        return any(_holds_secret(inner) for inner in value.values())
+    return isinstance(value, list) and any(_holds_secret(inner) for inner in value)
+
+
+class RecordingMonitor(mocks.MockMonitor):
+    """Answers registrations; `stdout` says what a command prints, by its resource's name."""
+
+    def __init__(self, stdout: Callable[[str, Mapping[str, object]], str]) -> None:
+        super().__init__(_NoMocks())
+        self._stdout = stdout
+        self.registrations: list[Registration] = []
+        self.component_outputs: dict[str, Mapping[str, object]] = {}
+
+    def RegisterResource(self, request):
+        urn = self.make_urn(request.parent, request.type, request.name)
+        if request.type == "pulumi:pulumi:Stack":
+            return resource_pb2.RegisterResourceResponse(urn=urn)
+        inputs = json_format.MessageToDict(request.object)
+        self.registrations.append(
+            Registration(
+                token=request.type,
+                name=request.name,
+                parent=request.parent.rsplit("::", 1)[-1],
+                inputs=inputs,
+                delete_before_replace=request.deleteBeforeReplace,
+                additional_secret_outputs=tuple(request.additionalSecretOutputs),
+            )
+        )
+        outputs = dict(inputs)
+        if request.type == "command:local:Command":
+            printed: object = self._stdout(request.name, _open(inputs))
+            secret = _holds_secret(inputs) or "stdout" in request.additionalSecretOutputs
+            outputs["stdout"] = {SIGNATURE: SECRET, "value": printed} if secret else printed
+            outputs["stderr"] = ""
+        answer = struct_pb2.Struct()
+        json_format.ParseDict(outputs, answer)
+        identity = f"{request.name}-id" if request.custom else ""
+        return resource_pb2.RegisterResourceResponse(urn=urn, id=identity, object=answer)
+
+    def RegisterResourceOutputs(self, request):
+        self.component_outputs[request.urn.rsplit("::", 1)[-1]] = json_format.MessageToDict(
+            request.outputs
+        )
+        return super().RegisterResourceOutputs(request)
+
+
+class _NoMocks(mocks.Mocks):
+    def call(self, args):
+        raise AssertionError(f"no function is expected to be called, and {args.token} was")
+
+    def new_resource(self, args):
+        raise AssertionError("the monitor answers registrations itself")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of an output: its value, and whether it is secret."""
+
+    value: object
+    secret: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that one run of a program registered and returned."""
+
+    registrations: Mapping[str, Registration]
+    outputs: Mapping[str, Seen]
+    component_outputs: Mapping[str, Mapping[str, object]]
+
+
+def run(
+    program: Callable[[], Mapping[str, object]],
+    stdout: Callable[[str, Mapping[str, object]], str],
+    stack: str = "local",
+    *,
+    preview: bool = False,
+) -> Run:
+    """Run `program` under the recording engine until all of its registrations have drained."""
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    monitor = RecordingMonitor(stdout)
+    pulumi.runtime.set_mocks(
+        monitor.mocks, project="llm-endpoint", stack=stack, preview=preview, monitor=monitor
+    )
+    seen: dict[str, Seen] = {}
+
+    @pulumi.runtime.test
+    def drained() -> object:
+        async def look(name: str, value: object) -> None:
+            output = pulumi.Output.from_input(value)
+            known = await output.is_known()
+            seen[name] = Seen(await output.future() if known else None, await output.is_secret())
+
+        async def look_at_all(outputs: Mapping[str, object]) -> None:
+            for name, value in outputs.items():
+                await look(name, value)
+
+        return asyncio.ensure_future(look_at_all(program()))
+
+    drained()
+    by_name = {f"{entry.token}:{entry.name}": entry for entry in monitor.registrations}
+    assert len(by_name) == len(monitor.registrations), "two resources of one type share a name"
+    return Run(by_name, seen, monitor.component_outputs)

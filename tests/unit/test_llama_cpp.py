@@ -1,0 +1,139 @@
+"""How llama.cpp serves a model, and what its wheel can be given."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from components.compose import Place, UnsupportedCombinationError, form_for
+from components.engines.llama_cpp import LlamaCppOptions, launch
+from components.engines.llama_cpp_flags import FLAGS, ChoiceFlag, FlagError, parse
+from components.launch import Accelerator, Capability, Form, Slot
+from components.model_id import model_id
+from components.model_reference import parse_model_reference
+from components.rendering.process import ProcessLaunch, process_launch
+from components.targets import local
+from scripts.serve import wheel_server
+
+OPTIONS = LlamaCppOptions(model_id="m", context_tokens=4096, slots=4)
+
+
+def value_of(arguments: tuple[str, ...], flag: str) -> str:
+    return arguments[arguments.index(flag) + 1]
+
+
+def test_the_context_is_shared_by_the_slots_so_each_gets_what_was_asked():
+    arguments = launch(OPTIONS).arguments
+    assert value_of(arguments, "--ctx-size") == "16384"
+    assert value_of(arguments, "--parallel") == "4"
+
+
+def test_place_and_secret_are_left_to_the_target():
+    arguments = launch(OPTIONS).arguments
+    assert value_of(arguments, "--port") is Slot.PORT
+    assert value_of(arguments, "--api-key-file") is Slot.KEY_FILE
+    assert "--api-key" not in arguments
+
+
+def test_embeddings_are_claimed_only_where_they_are_served():
+    assert Capability.EMBEDDINGS not in launch(OPTIONS).capabilities
+    both = launch(LlamaCppOptions("m", 4096, 4, embeddings=True))
+    assert Capability.EMBEDDINGS in both.capabilities
+    assert "--embeddings" in both.arguments
+
+
+def test_the_digest_changes_with_any_flag_and_with_nothing_else():
+    same = launch(LlamaCppOptions("m", 4096, 4))
+    other = launch(LlamaCppOptions("m", 4096, 4, extra_flags=("--metrics",)))
+    assert launch(OPTIONS).digest() == same.digest() != other.digest()
+
+
+def test_every_flag_of_a_launch_is_one_that_the_wheel_takes():
+    every = launch(LlamaCppOptions("m", 4096, 4, embeddings=True)).arguments
+    values = ["1" if word in {Slot.PORT} else str(word) for word in every]
+    assert len(parse(values)) > 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--nope", "1"], "'--nope' is not a flag"),
+        (["stray"], "'stray' is not a flag"),
+        (["--threads"], "--threads needs a value"),
+        (["--threads", "two"], "--threads is 'two'; it takes a whole number"),
+        (["--flash-attn", "yes"], "--flash-attn is 'yes'; it can be on, off, auto"),
+        (["--metrics=1"], "--metrics takes no value"),
+    ],
+)
+def test_a_command_line_that_the_wheel_can_not_be_given_is_refused(arguments, said):
+    with pytest.raises(FlagError, match=re.escape(said)):
+        parse(arguments)
+
+
+def test_every_flag_names_a_parameter_that_the_pinned_wheel_has(tmp_path: Path):
+    import xllamacpp
+
+    keys = tmp_path / "keys"
+    keys.write_text("one\ntwo\n")
+    samples = {"IntegerFlag": "1", "NumberFlag": "1.5", "TextFlag": "x", "TextListFlag": "x"}
+    parameters = xllamacpp.CommonParams()
+    for name, flag in FLAGS.items():
+        kind = type(flag).__name__
+        values = flag.choices if isinstance(flag, ChoiceFlag) else [samples.get(kind, str(keys))]
+        for value in values:
+            wheel_server.apply(xllamacpp, parameters, flag, value)
+        assert name.startswith("--")
+    assert list(parameters.api_keys) == ["one", "two"]
+    assert parameters.cpuparams.n_threads == 1
+
+
+def test_the_process_form_survives_its_way_through_the_environment():
+    rendered = process_launch(launch(OPTIONS))
+    assert ProcessLaunch.from_json(rendered.as_json()) == rendered
+    assert "{port}" in rendered.arguments
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("Qwen/Repo-GGUF:qwen-q4_k_m.gguf", "qwen-q4_k_m"),
+        ("Qwen/Repo-GGUF:sub/qwen-00001-of-00003.gguf", "qwen"),
+        ("Qwen/Repo-GGUF@v1:Q4_K_M", "Qwen/Repo-GGUF:Q4_K_M"),
+        ("Qwen/Repo-GGUF", "Qwen/Repo-GGUF"),
+        ("https://example.org/a%20b.gguf", "a b"),
+        ("/models/a,b.gguf", "a_b"),
+        ("./модель.gguf", "модель"),
+        ("builtin:stand-in", "stand-in"),
+    ],
+)
+def test_a_model_is_listed_by_a_name_that_its_reference_tells(reference, expected):
+    assert model_id(parse_model_reference(reference)) == expected
+
+
+ENGINES = {"llama_cpp": launch(OPTIONS)}
+PLACES = {"local": local.PLACE}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_each_engine_on_each_target_is_placed_or_refused_with_the_reason(engine, place):
+    try:
+        assert form_for(engine, place) in engine.forms
+    except UnsupportedCombinationError as refused:
+        assert engine.engine in str(refused)
+        assert place.name in str(refused)
+
+
+def test_a_target_without_a_shared_form_or_accelerator_is_refused_by_both_names():
+    pods = Place("cluster", (Form.POD,), frozenset({Accelerator.CPU}))
+    only_process = SimpleNamespace(
+        engine="e", forms=frozenset({Form.PROCESS}), accelerators=frozenset({Accelerator.CPU})
+    )
+    with pytest.raises(UnsupportedCombinationError, match="'e' runs as process.*'cluster'.*pod"):
+        form_for(only_process, pods)
+    only_cuda = SimpleNamespace(
+        engine="e", forms=frozenset(Form), accelerators=frozenset({Accelerator.CUDA})
+    )
+    with pytest.raises(UnsupportedCombinationError, match="'e' needs cuda.*'cluster' has cpu"):
+        form_for(only_cuda, pods)

@@ -1,0 +1,117 @@
+"""The configuration's schema: what it takes, and how it says what it does not take."""
+
+import pytest
+
+from components.settings import ConfigurationError, LocalSettings, load
+from stacks import PROGRAMS, choose
+
+DEFAULTS = {"model": "builtin:stand-in"}
+
+
+def settings(**raw: object) -> LocalSettings:
+    return load(LocalSettings, raw, DEFAULTS)
+
+
+def refusal(**raw: object) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        settings(**raw)
+    return str(caught.value)
+
+
+def test_raw_strings_become_typed_values():
+    read = settings(
+        context_tokens="8192", slots="2", port="9000", parked="true", min_tokens_per_second="1.5"
+    )
+    assert (read.context_tokens, read.slots, read.port, read.parked) == (8192, 2, 9000, True)
+    assert read.min_tokens_per_second == 1.5
+
+
+def test_zero_and_false_are_values_and_not_taken_for_unset():
+    assert settings(parked="false").parked is False
+    assert "slots is '0'" in refusal(slots="0")
+
+
+def test_a_list_comes_as_json_or_as_words():
+    assert settings(keys='["default", "alice"]').keys == ("default", "alice")
+    assert settings(keys="default, alice@2").key_generations() == {"default": 1, "alice": 2}
+
+
+def test_flags_are_split_as_a_shell_would():
+    read = settings(engine_flags="--threads 2 --chat-template 'a b'")
+    assert read.engine_flags == ("--threads", "2", "--chat-template", "a b")
+
+
+def test_every_problem_is_named_at_once_with_key_value_and_next_step():
+    message = refusal(modle="x", model="nonsense", slots="many", port="80", keys="Bob")
+    assert "5 problems" in message
+    assert "llm-endpoint:modle is unknown here: did you mean llm-endpoint:model?" in message
+    assert "pulumi config rm llm-endpoint:modle" in message
+    for key, value in {"model": "nonsense", "slots": "many", "port": "80", "keys": "Bob"}.items():
+        assert f"llm-endpoint:{key} is {value!r}" in message
+        assert f"next: pulumi config set llm-endpoint:{key}" in message
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("alice", "the key named default must be among them"),
+        ("default default@2", "default stands there twice"),
+        ("default Alice", "'Alice' names no key"),
+        ("default alice@0", "'alice@0' names no key"),
+        ('["default"', "starts like a JSON list"),
+    ],
+)
+def test_key_names_that_would_not_do_are_refused(keys: str, said: str):
+    assert said in refusal(keys=keys)
+
+
+def test_a_flag_that_another_key_sets_is_refused():
+    assert "--port is not for engine_flags" in refusal(engine_flags="--port 1")
+    assert "--api-key is not for engine_flags" in refusal(engine_flags="--api-key=secret")
+
+
+def test_a_flag_that_the_wheel_does_not_take_is_refused_and_a_real_server_takes_it():
+    flags = "--rope-scaling yarn"
+    assert "'--rope-scaling' is not a flag that llama.cpp's wheel takes" in refusal(
+        engine_flags=flags
+    )
+    assert settings(engine_flags=flags, llama_server="path").engine_flags[0] == "--rope-scaling"
+
+
+def test_embeddings_come_from_the_model_itself_or_from_none():
+    assert settings(embeddings_model="builtin:stand-in").embeddings_model == "builtin:stand-in"
+    assert "no gateway to route" in refusal(embeddings_model="owner/repo:other.gguf")
+
+
+def test_the_model_is_kept_in_its_canonical_form():
+    assert settings(model="owner/repo@main:Q4_K_M").model == "owner/repo:Q4_K_M"
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        settings().slots = 2
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=lambda program: program.name)
+def test_a_programs_own_defaults_are_valid(program):
+    assert program.settings({}).model
+
+
+def test_the_stacks_name_chooses_the_program_unless_the_key_does():
+    assert choose({}, "local").name == "local"
+    assert choose({"program": "local"}, "anything").name == "local"
+
+
+@pytest.mark.parametrize(
+    ("raw", "stack", "said"),
+    [
+        ({}, "mine", "program is not set, and the stack's name 'mine' is no program's"),
+        ({"program": "locla"}, "local", "program is 'locla', which is no program"),
+    ],
+)
+def test_an_unknown_program_is_refused_with_the_list(raw, stack, said):
+    with pytest.raises(ConfigurationError) as caught:
+        choose(raw, stack)
+    assert said in str(caught.value)
+    assert "the programs are local" in str(caught.value)
+    assert "next: pulumi config set llm-endpoint:program local" in str(caught.value)
