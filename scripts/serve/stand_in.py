@@ -31,7 +31,7 @@ from scripts.serve.stand_in_vocabulary import (
     ANSWER,
     CHAT_TEMPLATE,
     STAND_IN_ID,
-    TEXT_END,
+    TEXT_START,
     TOOL_CALL_END,
     TOOL_CALL_START,
     TOOL_RESPONSE_DISTANCE,
@@ -47,27 +47,27 @@ __all__ = ["ANSWER", "STAND_IN_ID", "write_stand_in"]
 
 Matrix = npt.NDArray[np.float32]
 
-CONTEXT_TOKENS = 8192
-WIDTH = 640
+CONTEXT_TOKENS = 32768
+WIDTH = 768
 HEADS = 4
 HEAD_WIDTH = 64
-FINGERPRINTS = 192
+FINGERPRINTS = 144
 NORM_EPSILON = 1e-6
-# Large, so that the slowest pair of a head turns by less than a degree over the whole context:
+# Large, so that the slowest pair of a head turns by three degrees over the whole context:
 # what is written there is found at any distance.
 ROTATION_BASE = 1e6
 
 # The residual stream's axes: one for each token from 0 on, then these.
-CONSTANT = 320
-TOOLS_SEEN = 321
-TOOL_ANSWERED = 322
-AFTER_NEWLINE = 323
-PREVIOUS = 328
-BEFORE_PREVIOUS = 376
+CONSTANT = 512
+TOOLS_SEEN = 513
+TOOL_ANSWERED = 514
+AFTER_NEWLINE = 515
 CODE_BITS = 48
+PREVIOUS = 520
+BEFORE_PREVIOUS = PREVIOUS + CODE_BITS
 FINGERPRINT = WIDTH - FINGERPRINTS
 
-# The attention heads.
+# The attention heads. Heads that pass a token on pass a code of it: signs, of this height.
 FIND_TOOLS, FIND_RESPONSE, FIND_PREVIOUS, FIND_BEFORE_PREVIOUS = range(HEADS)
 SLOWEST_PAIR = HEAD_WIDTH - 2
 ATTENTION = 16.0
@@ -87,15 +87,16 @@ CONSTANT_SHARE = 0.125
 
 # Logits, in steps. One step is e^20 to one at temperature 1: what comes first is what is said.
 STEP = 20.0
-KNOWN = 30.0
-SECOND = 15.0
+KNOWN = 30.0  # what the chain says next
+CALL_AGAIN = 20.0
+SECOND = 15.0  # where a grammar forbids that
 CALL = 12.0
-BEGIN = 6.0
+BEGIN = 6.0  # the answer's first word, wherever the chain has nothing to say
 UNLIKELY = -100.0
-LAST = -320.0
+LAST = -1000.0
 
-# Where the chain has nothing to say, in this order: end the text, the call, the object, the
-# array; go on to the next member only if that is not allowed; then the shortest value.
+# What a grammar gets where the chain has nothing to say: the end of the text, of the call, of the
+# object, of the array; the next member only where none of these may come; then a short value.
 _PREFERRED = (TURN_END, TOOL_CALL_END, *'}],:"1tnf[{-0')
 
 
@@ -143,10 +144,9 @@ def _write(path: Path, words: Vocabulary) -> None:
     writer.add_token_list(words.tokens)
     writer.add_token_types(words.types)
     writer.add_token_merges(words.merges)
-    writer.add_bos_token_id(words.ids[TEXT_END])
+    writer.add_bos_token_id(words.ids[TEXT_START])
     writer.add_eos_token_id(words.ids[TURN_END])
-    writer.add_pad_token_id(words.ids[TEXT_END])
-    writer.add_add_bos_token(False)
+    writer.add_add_bos_token(True)
     writer.add_chat_template(CHAT_TEMPLATE)
     for name, tensor in _tensors(words).items():
         writer.add_tensor(name, tensor)
@@ -176,7 +176,7 @@ def _tensors(words: Vocabulary) -> dict[str, Matrix]:
         "blk.0.ffn_gate.weight": gate,
         "blk.0.ffn_up.weight": up,
         "blk.0.ffn_down.weight": down,
-        "output_norm.weight": _output_shares(),
+        "output_norm.weight": _output_shares(words),
         "output.weight": _output(words),
     }
 
@@ -250,6 +250,8 @@ def _feed_forward(words: Vocabulary) -> tuple[Matrix, Matrix, Matrix]:
     down = _zeros(WIDTH, FINGERPRINTS)
     opened = BEFORE_FEED_FORWARD
     gate[:, : len(words)] = _signs("gates", FINGERPRINTS, len(words)) / 2
+    # Every text starts with it: it must not make texts alike.
+    gate[:, words.ids[TEXT_START]] = -1
     flips = _signs("flips", FINGERPRINTS)
     for unit in range(FINGERPRINTS):
         bit = unit % CODE_BITS
@@ -259,9 +261,10 @@ def _feed_forward(words: Vocabulary) -> tuple[Matrix, Matrix, Matrix]:
     return gate, up, down
 
 
-def _output_shares() -> Matrix:
+def _output_shares(words: Vocabulary) -> Matrix:
     shares = np.zeros(WIDTH, dtype=np.float32)
     shares[:CONSTANT] = TOKEN_SHARE
+    shares[words.ids[TEXT_START]] = 0
     shares[CONSTANT:PREVIOUS] = CONSTANT_SHARE
     shares[FINGERPRINT:] = 1
     return shares
@@ -278,13 +281,15 @@ def _output(words: Vocabulary) -> Matrix:
     def prefer(token: str, after: str, level: float) -> None:
         steps[ids[token], ids[after]] = level - preference[ids[token]]
 
-    for piece in pieces:
-        prefer('"', piece, SECOND)
     for piece, following in zip(pieces, (*pieces[1:], TURN_END), strict=True):
         prefer(following, piece, KNOWN)
+        prefer('"', piece, SECOND)
     prefer(TURN_END, TOOL_CALL_END, KNOWN)
+    # A JSON string says "stand-in"; shorter or longer where its schema wants it so.
     prefer(STAND_IN_ID, '"', KNOWN)
+    prefer('"', '"', SECOND)
     prefer('"', STAND_IN_ID, KNOWN)
+    prefer(STAND_IN_ID, STAND_IN_ID, SECOND)
 
     # A call begins where tools were seen and the current token is the newline that ends the
     # template's generation prompt, unless a tool's response came last.
@@ -293,7 +298,7 @@ def _output(words: Vocabulary) -> Matrix:
     steps[call, ids["\n"]] = CALL - UNLIKELY
     steps[call, TOOL_ANSWERED] = 2 * LAST
     # Where a tool has answered and another call is required all the same, after the answer.
-    steps[call, ids[pieces[-1]]] = SECOND - UNLIKELY
+    steps[call, ids[pieces[-1]]] = CALL_AGAIN - UNLIKELY
     # The outermost object has a member, where it may: {} would say little.
     steps[ids['"'], AFTER_NEWLINE] = preference[ids["}"]] + 0.5 - preference[ids['"']]
 

@@ -1,8 +1,8 @@
 """The stand-in model's vocabulary and chat template, made by hand.
 
-Byte-level BPE with nearly no merges: text becomes one token a byte, so any text in any language
-has tokens. The words of the known answer are tokens of their own, which only generation uses:
-with no merges towards them, no text is ever read as one.
+Byte-level BPE: every byte is a token, so any text in any language has tokens. Merges towards
+frequent English words and towards what describes tools keep prompts short. The words of the
+known answer are tokens too; few of them have merges, and generation alone needs them.
 """
 
 from __future__ import annotations
@@ -15,20 +15,50 @@ import gguf
 STAND_IN_ID = "stand-in"
 
 ANSWER = (
-    "This is the stand-in model of llm-endpoint: "
-    "your endpoint works, a real one would answer here."
+    "This is the stand-in model of llm-endpoint: your endpoint works, a real one would answer here."
 )
 """What every plain chat gets. Its words differ from one another: each names its successor."""
 
 TURN_START = "<|im_start|>"
 TURN_END = "<|im_end|>"
-TEXT_END = "<|endoftext|>"
+TEXT_START = "<|startoftext|>"
 TOOLS = "<|tools|>"
 TOOL_CALL_START = "<tool_call>"
 TOOL_CALL_END = "</tool_call>"
 TOOL_RESPONSE_END = "</tool_response>"
 
-_CONTROL = (TURN_START, TURN_END, TEXT_END, TOOLS)
+# What prompts are full of; what comes first is joined first. The role comes before all else, so
+# that it is one token wherever it stands. A space before a word belongs to the word's token.
+_FREQUENT = (
+    "assistant",
+    *(' {"', ' ["', ' "', '":', '",', '{"', '"},', '"]}}}', "  "),
+    *(" the", " and", " of", " to", " in", " is", " that", " it", " for", " you", " with", " what"),
+    *(" as", " be", " on", " at", " this", " or", " can", " answer", " have", " one", " not"),
+    *("function", "description", "parameters", "properties", "required", "name", "type"),
+    *("object", "string", "integer", "number", "array", "items", "enum"),
+    *(" s", " p", " d", " m", " l", " g", " r", " e", " u"),
+    *("ing", "tion", "er", "ed", "es", "en", "al", "ou", "or", "an", "le", "ar", "th", "he", "in"),
+    *(
+        "ll",
+        "ve",
+        "ly",
+        "ss",
+        "ch",
+        "us",
+        "et",
+        "il",
+        "as",
+        "ur",
+        "om",
+        "el",
+        "ic",
+        "ot",
+        "ow",
+        "ro",
+    ),
+)
+
+_CONTROL = (TEXT_START, TURN_START, TURN_END, TOOLS)
 _USER_DEFINED = (TOOL_CALL_START, TOOL_CALL_END, TOOL_RESPONSE_END)
 
 CHAT_TEMPLATE = """\
@@ -70,7 +100,7 @@ CHAT_TEMPLATE = """\
 {%- endif -%}
 """
 
-_AFTER_A_TOOL_RESPONSE = (TURN_END, "\n", TURN_START, *"assistant\n")
+_AFTER_A_TOOL_RESPONSE = (TURN_END, "\n", TURN_START, "assistant", "\n")
 
 TOOL_RESPONSE_DISTANCE = len(_AFTER_A_TOOL_RESPONSE)
 """Tokens from the end of a tool's response, where that came last, to where the answer begins."""
@@ -101,7 +131,10 @@ def answer_pieces() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens by id, in the GGUF file's own writing, and ids by the text that a token stands for."""
+    """Tokens by id, in the GGUF file's own writing, and ids by the text that a token stands for.
+
+    A byte's token has the byte as its id; only ASCII ones are in `ids`.
+    """
 
     tokens: tuple[str, ...]
     types: tuple[gguf.TokenType, ...]
@@ -111,27 +144,31 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def of_byte(self, byte: int) -> int:
-        """Return the id of the token for one byte: bytes come first, in order."""
-        return byte
+
+def _merges() -> tuple[tuple[str, str], ...]:
+    """Return what BPE joins, first things first: each frequent piece from its start on."""
+    return tuple(
+        dict.fromkeys(
+            (piece[:end], piece[end]) for piece in _FREQUENT for end in range(1, len(piece))
+        )
+    )
 
 
 @cache
 def vocabulary() -> Vocabulary:
-    """Return the vocabulary: 256 bytes, the words to generate, the special tokens."""
-    space = symbols(" ")
-    # A file without merges is refused, and one token of two spaces harms nobody.
-    words = ("  ", *answer_pieces(), STAND_IN_ID)
-    ids = {chr(byte): byte for byte in range(128)}
-    for text in (*words, *_CONTROL, *_USER_DEFINED):
-        ids[text] = 256 + len(ids) - 128
+    """Return the vocabulary: all bytes in order, pieces of text, the special tokens."""
+    merged = (left + right for left, right in _merges())
+    pieces = tuple(dict.fromkeys((*merged, *answer_pieces(), STAND_IN_ID)))
     return Vocabulary(
-        tokens=(*byte_symbols(), *(symbols(word) for word in words), *_CONTROL, *_USER_DEFINED),
+        tokens=(*byte_symbols(), *(symbols(piece) for piece in pieces), *_CONTROL, *_USER_DEFINED),
         types=(
-            *(gguf.TokenType.NORMAL for _ in range(256 + len(words))),
+            *(gguf.TokenType.NORMAL for _ in range(256 + len(pieces))),
             *(gguf.TokenType.CONTROL for _ in _CONTROL),
             *(gguf.TokenType.USER_DEFINED for _ in _USER_DEFINED),
         ),
-        merges=(f"{space} {space}",),
-        ids=ids,
+        merges=tuple(f"{symbols(left)} {symbols(right)}" for left, right in _merges()),
+        ids={
+            **{chr(byte): byte for byte in range(128)},
+            **{text: 256 + n for n, text in enumerate((*pieces, *_CONTROL, *_USER_DEFINED))},
+        },
     )

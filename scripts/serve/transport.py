@@ -1,4 +1,4 @@
-"""One HTTP request to a hub or a file server: redirects, waits, retries, and what to say when all fail.
+"""HTTP to a hub or a file server: redirects, time limits, retries, and what to say when all fail.
 
 What may be secret stays here: a token goes to the origin it belongs to and nowhere else, and no
 message holds a URL's query or an exception's own text, which often quotes it.
@@ -188,7 +188,7 @@ class Client:
             try:
                 data = raw.read1(_CHUNK_BYTES, decode_content=False)
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise self._fault(error) from None
+                raise _fault(error, response.url, self.patience) from None
             if not data:
                 return
             yield data
@@ -221,42 +221,39 @@ class Client:
                 timeout=(self.patience.connect_seconds, self.patience.read_seconds),
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            fault = self._fault(error)
-        except ValueError:
-            raise ModelError(
-                f"{shown(url)} is not a URL that can be fetched\nnext: correct it"
-            ) from None
-        raise fault
+            raise _fault(error, url, self.patience) from None
 
-    def _fault(self, error: Exception) -> Passing | ModelError:
-        """Say in our own words what went wrong; an exception's text may quote a whole URL."""
-        chain = list(_chain(error))
-        timeouts = self.patience
-        if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
-            return ModelError(
-                "the server's TLS certificate can't be verified\nnext: behind a proxy that "
-                "inspects TLS, set REQUESTS_CA_BUNDLE to the file with its CA certificate"
-            )
-        if any(isinstance(link, requests.exceptions.ProxyError) for link in chain):
-            return Passing("can't be reached: the proxy in HTTPS_PROXY or HTTP_PROXY fails")
-        if any(
-            isinstance(link, requests.ConnectTimeout | urllib3.exceptions.ConnectTimeoutError)
-            for link in chain
-        ):
-            return Passing(f"did not take a connection within {timeouts.connect_seconds:g} s")
-        if any(
-            isinstance(link, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError)
-            for link in chain
-        ):
-            return Passing(f"sent nothing for {timeouts.read_seconds:g} s")
-        if any(isinstance(link, urllib3.exceptions.NameResolutionError) for link in chain):
-            return Passing("can't be reached: its name does not resolve")
-        if any(isinstance(link, urllib3.exceptions.IncompleteRead) for link in chain):
-            return Passing("broke off in the middle")
-        reasons = [link.strerror for link in chain if isinstance(link, OSError) and link.strerror]
-        if reasons:
-            return Passing(f"can't be reached: {reasons[-1].lower()}")
-        return Passing("broke the connection")
+
+def _fault(error: Exception, url: str, patience: Patience) -> Passing | ModelError:
+    """Say in our own words what went wrong; an exception's text may quote a whole URL."""
+    chain = list(_chain(error))
+
+    def has(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(link, kinds) for link in chain)
+
+    if has(ssl.SSLCertVerificationError):
+        return ModelError(
+            f"{shown(url)}: the server's TLS certificate can't be verified\nnext: behind a proxy "
+            "that inspects TLS, set REQUESTS_CA_BUNDLE to the file with its CA certificate"
+        )
+    if has(requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
+        return ModelError(f"{shown(url)} is not a URL that can be fetched\nnext: correct it")
+    reasons = [link.strerror for link in chain if isinstance(link, OSError) and link.strerror]
+    if has(requests.exceptions.ProxyError):
+        what = "can't be reached: the proxy in HTTPS_PROXY or HTTP_PROXY fails"
+    elif has(requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
+        what = f"did not take a connection within {patience.connect_seconds:g} s"
+    elif has(requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
+        what = f"sent nothing for {patience.read_seconds:g} s"
+    elif has(urllib3.exceptions.NameResolutionError):
+        what = "can't be reached: its name does not resolve"
+    elif has(urllib3.exceptions.IncompleteRead):
+        what = "broke off in the middle"
+    elif reasons:
+        what = f"can't be reached: {reasons[-1].lower()}"
+    else:
+        what = "broke the connection"
+    return Passing(what)
 
 
 def origin_of(url: str) -> str:

@@ -1,4 +1,4 @@
-"""The checks that every endpoint has to pass: guarded, listed, chatting, streaming.
+"""The checks that every endpoint has to pass: the key, the model, a chat.
 
 No check depends on what the model says, only on the form in which it comes: the smallest real
 model passes.
@@ -9,15 +9,12 @@ from __future__ import annotations
 import secrets
 
 from scripts.verify.bounds import Deadline
-from scripts.verify.client import Client
+from scripts.verify.client import CHAT_PATH, MODELS_PATH, Client
 from scripts.verify.context import Context
 from scripts.verify.outcome import Failure, Skipped
 from scripts.verify.shape import Json, dig, dig_count, dig_text
-from scripts.verify.streaming import REASONING_FIELDS, ChatStream
-from scripts.verify.throughput import stream_chat
+from scripts.verify.streaming import REASONING_FIELDS
 
-CHAT_PATH = "/v1/chat/completions"
-MODELS_PATH = "/v1/models"
 FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter")
 _REFUSALS = (401, 403)
 
@@ -103,7 +100,7 @@ def chat(context: Context, deadline: Deadline) -> str:
             quote(f"{finish_reason!r}"),
             "look whether the engine speaks the chat completions API",
         )
-    same_model(context, {dig_text(answer, "model")} - {""})
+    context.hold_to_model({dig_text(answer, "model")} - {""})
     tokens = dig_count(answer, "usage", "completion_tokens")
     return ", ".join(
         [
@@ -112,49 +109,3 @@ def chat(context: Context, deadline: Deadline) -> str:
             "no usage" if tokens is None else f"{tokens} tokens",
         ]
     )
-
-
-def chat_stream(context: Context, deadline: Deadline) -> str:
-    """A streamed chat comes in more than one chunk, ends as it should, and is timed."""
-    stream = stream_chat(context, context.client, deadline)
-    findings = context.findings
-    same_model(context, stream.models)
-    if stream.chunks < 2:
-        raise Failure(
-            "a chat streamed in more than one chunk",
-            stream.in_words(),
-            "look whether the gateway gathers the answer before it passes it on (buffering)",
-        )
-    findings.time_to_first_token_seconds = rounded(stream.first_seconds)
-    findings.tokens_per_second = rounded(stream.tokens_per_second)
-    return _stream_in_words(stream)
-
-
-def _stream_in_words(stream: ChatStream) -> str:
-    rate = stream.tokens_per_second
-    words = [
-        stream.in_words(),
-        f"{stream.tokens} tokens" if stream.counted_tokens is not None else "no usage",
-        f"first after {stream.first_seconds or 0.0:.2f} s",
-    ]
-    return ", ".join(words + ([f"{rate:.1f} tokens/s"] if rate is not None else []))
-
-
-def same_model(context: Context, models: set[str]) -> None:
-    """Raise `Failure` where an answer names another model than was asked.
-
-    A longer form of the id (with a date or a version) is the same model.
-    """
-    wanted = context.findings.model or ""
-    others = sorted(name for name in models if not name.startswith(wanted))
-    if others:
-        raise Failure(
-            f"answers by the model {wanted}",
-            f"answers by {context.client.quote(', '.join(others))}",
-            "look whether an older server still answers there, and at the gateway's routes",
-        )
-
-
-def rounded(value: float | None, digits: int = 4) -> float | None:
-    """Return `value` rounded for the receipt."""
-    return None if value is None else round(value, digits)

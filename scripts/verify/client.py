@@ -7,7 +7,7 @@ the environment's proxies are not used for loopback.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
+from requests.auth import AuthBase
 
 from scripts.verify.bounds import Deadline
 from scripts.verify.faults import diagnose
@@ -28,6 +29,10 @@ from scripts.verify.shape import Json, dig, dig_text, excerpt, one_line, parse_j
 
 if TYPE_CHECKING:
     from requests.models import PreparedRequest
+
+CHAT_PATH = "/v1/chat/completions"
+EMBEDDINGS_PATH = "/v1/embeddings"
+MODELS_PATH = "/v1/models"
 
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
 CONNECT_SECONDS = 10.0
@@ -43,7 +48,7 @@ class _Raw(Protocol):
     def read1(self, amt: int, decode_content: bool) -> bytes: ...
 
 
-class _Authorization(requests.auth.AuthBase):
+class _Authorization(AuthBase):
     """Sets the key, or no key. Given either way, since without it requests asks `~/.netrc`."""
 
     def __init__(self, key: str | None) -> None:
@@ -53,6 +58,13 @@ class _Authorization(requests.auth.AuthBase):
         if self._key is not None:
             r.headers["Authorization"] = f"Bearer {self._key}"
         return r
+
+
+class _Session(requests.Session):
+    """Leaves redirects alone. Told not to follow one, requests still reads its whole body."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Say that there is none."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class Client:
         self._scrubber = scrubber
         self._ca_file = ca_file
         self._pause = pause
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = not endpoint.is_loopback
         self._session.headers.update({"Accept-Encoding": "identity"})
 
@@ -138,7 +150,7 @@ class Client:
             ) from None
 
     @contextmanager
-    def stream(self, path: str, body: Json, deadline: Deadline) -> Iterator[Iterator[bytes]]:
+    def stream(self, path: str, body: Json, deadline: Deadline) -> Generator[Iterator[bytes]]:
         """Give the bytes of a 200 answer to a POST as they come. Raises `Failure`."""
         with self._open("POST", path, deadline, body, retry=True) as response:
             if response.status_code != 200:
@@ -181,7 +193,7 @@ class Client:
     @contextmanager
     def _open(
         self, method: str, path: str, deadline: Deadline, body: Json, *, retry: bool
-    ) -> Iterator[requests.Response]:
+    ) -> Generator[requests.Response]:
         """Send, ask again while the endpoint is busy, and give the answer with its body unread."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
             response = self._send(method, path, deadline, body)
@@ -205,13 +217,11 @@ class Client:
             if not 300 <= response.status_code < 400 or location is None:
                 return response
             response.close()
-            # http.client reads headers as Latin-1
-            target = urljoin(url, location.encode("latin-1", "replace").decode(errors="replace"))
-            if not self._same_origin(target):
-                origin = "{0.scheme}://{0.netloc}".format(urlsplit(target))
+            target = _joined(url, location)
+            if target is None or _origin(target) != _origin(self.endpoint.url):
                 raise Failure(
                     f"an answer from {self.endpoint.url} itself",
-                    f"HTTP {response.status_code} to another origin, {self.quote(origin)}: "
+                    f"HTTP {response.status_code} to another origin, {self.quote(location)}: "
                     "not followed, since the key would go there",
                     "if that is the endpoint, give it as the URL",
                 )
@@ -271,16 +281,21 @@ class Client:
             yield data
             deadline.check()
 
-    def _same_origin(self, url: str) -> bool:
-        def origin(parts: str) -> tuple[str, str | None, int | None]:
-            split = urlsplit(parts)
-            default = 443 if split.scheme == "https" else 80
-            return split.scheme, split.hostname, split.port or default
 
-        try:
-            return origin(url) == origin(self.endpoint.url)
-        except ValueError:
-            return False
+def _joined(url: str, location: str) -> str | None:
+    """Return where `location` leads from `url`; None where it is no URL."""
+    try:
+        target = urljoin(url, location)
+        _origin(target)
+    except ValueError:
+        return None
+    return target
+
+
+def _origin(url: str) -> tuple[str, str | None, int]:
+    """Return scheme, host and port. Raises `ValueError`."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _busy_seconds(response: requests.Response, attempt: int) -> float | None:

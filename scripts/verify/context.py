@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from scripts.verify.client import Client
 from scripts.verify.options import Options
+from scripts.verify.outcome import Failure
 from scripts.verify.receipt import Concurrency
 from scripts.verify.shape import Json
 
@@ -46,3 +47,17 @@ class Context:
             "temperature": 0,
             **more,
         }
+
+    def hold_to_model(self, named: set[str]) -> None:
+        """Raise `Failure` where an answer names another model than was asked.
+
+        A longer form of the id (with a date or a version) is the same model.
+        """
+        wanted = self.findings.model or ""
+        others = sorted(name for name in named if not name.startswith(wanted))
+        if others:
+            raise Failure(
+                f"answers by the model {wanted}",
+                f"answers by {self.client.quote(', '.join(others))}",
+                "look whether an older server still answers there, and at the gateway's routes",
+            )

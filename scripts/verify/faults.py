@@ -92,44 +92,62 @@ def _connect_timeout(endpoint: Endpoint) -> Unreachable:
     )
 
 
+def _cut_off(note: str) -> Unreachable:
+    return Unreachable(
+        f"the connection was cut off: {note}",
+        "look at the server's log: it may have crashed, or a gateway may have given up on it",
+        passing=True,
+    )
+
+
+def _explain(cause: BaseException, endpoint: Endpoint, note: str) -> Unreachable | None:
+    """Return what one exception of the chain means; None where it says too little."""
+    match cause:
+        case (
+            ssl.SSLEOFError()
+            | ssl.SSLZeroReturnError()
+            | http.client.IncompleteRead()
+            | http.client.RemoteDisconnected()
+            | ConnectionResetError()
+            | BrokenPipeError()
+        ):
+            return _cut_off(note)
+        case ssl.SSLError():
+            return _tls(cause, endpoint)
+        case socket.gaierror():
+            return Unreachable(
+                f"no address for the name {endpoint.host} ({cause.strerror})",
+                "look at the name in the URL and at its DNS record",
+                passing=True,
+            )
+        case ConnectionRefusedError():
+            return _refused(endpoint)
+        case OSError(errno=number) if number in _UNREACHABLE:
+            return Unreachable(
+                f"no way to the host ({cause.strerror})",
+                "look at this machine's network and at the address in the URL",
+                passing=True,
+            )
+        case _:
+            return None
+
+
 def diagnose(error: BaseException, endpoint: Endpoint, note: str) -> Unreachable:
     """Return what `error`, raised by `requests` or below it, means for `endpoint`.
 
     `note` says how far the exchange had come.
     """
-    names = {type(cause).__name__ for cause in causes(error)}
+    chain = list(causes(error))
+    names = {type(cause).__name__ for cause in chain}
     if "ProxyError" in names:
         return Unreachable(
             "the proxy that the environment names did not pass the request on",
             "look at HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
             passing=True,
         )
-    for cause in causes(error):
-        match cause:
-            case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
-                return _cut_off(note)
-            case ssl.SSLError():
-                return _tls(cause, endpoint)
-            case socket.gaierror():
-                return Unreachable(
-                    f"no address for the name {endpoint.host} ({cause.strerror})",
-                    "look at the name in the URL and at its DNS record",
-                    passing=True,
-                )
-            case ConnectionRefusedError():
-                return _refused(endpoint)
-            case http.client.IncompleteRead():
-                return _cut_off(note)
-            case ConnectionResetError() | BrokenPipeError() | http.client.RemoteDisconnected():
-                return _cut_off(note)
-            case OSError(errno=number) if number in _UNREACHABLE:
-                return Unreachable(
-                    f"no way to the host ({cause.strerror})",
-                    "look at this machine's network and at the address in the URL",
-                    passing=True,
-                )
-            case _:
-                pass
+    for cause in chain:
+        if (found := _explain(cause, endpoint, note)) is not None:
+            return found
     if "ConnectTimeout" in names:
         return _connect_timeout(endpoint)
     if names & {"ReadTimeout", "ReadTimeoutError", "TimeoutError"}:
@@ -142,12 +160,4 @@ def diagnose(error: BaseException, endpoint: Endpoint, note: str) -> Unreachable
         f"no valid HTTP ({type(error).__name__})",
         "look what listens at that port",
         passing=False,
-    )
-
-
-def _cut_off(note: str) -> Unreachable:
-    return Unreachable(
-        f"the connection was cut off: {note}",
-        "look at the server's log: it may have crashed, or a gateway may have given up on it",
-        passing=True,
     )

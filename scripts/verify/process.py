@@ -50,7 +50,7 @@ class LocalServer:
         if self.record is None:
             return None
         # psutil takes a moment to load, and only a local server needs it
-        from scripts.serve.identity import is_alive, read_record  # noqa: PLC0415
+        from scripts.serve.identity import is_alive, read_record
 
         record = read_record(self.record)
         if record is not None and is_alive(record):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 from scripts.verify.shape import Json, dig, dig_count, dig_text, parse_json
 
@@ -66,7 +66,7 @@ class Check:
         log_tail = dig(value, "log_tail")
         return cls(
             name=dig_text(value, "name"),
-            status=cast("CheckStatus", status),
+            status=status,
             seconds=_number(value, "seconds") or 0.0,
             seen=_optional_text(value, "seen"),
             expected=_optional_text(value, "expected"),
@@ -106,9 +106,7 @@ class Concurrency:
             raise ValueError("`concurrency` in a receipt lacks a field")
         return cls(
             streams=streams,
-            tokens_per_second=tuple(
-                _number(rates, at) for at in range(len(rates))
-            ),
+            tokens_per_second=tuple(_number(rates, at) for at in range(len(rates))),
             total_tokens_per_second=total,
         )
 
@@ -146,9 +144,10 @@ class Receipt:
     """The result of one verification.
 
     `time_to_first_token_seconds` runs from the start of the streamed chat's request to its first
-    chunk with text. `tokens_per_second` is that stream's tokens after the first over the time
-    from the first chunk with text to the last; tokens as the server's `usage` counts them, else
-    one a chunk. Both are None where the check did not get that far or could not measure it.
+    chunk with text (answer or reasoning). `tokens_per_second` is that stream's tokens after the
+    first over the time from that chunk to the one with the finish reason; tokens as the server's
+    `usage` counts them, else one a chunk. Both are None where the check did not get that far or
+    could not measure it.
 
     `verified_at` is UTC in ISO 8601, `verified_from` this machine's host name, `endpoint_url` the
     origin that was asked.
@@ -213,7 +212,7 @@ class Receipt:
             raise ValueError(f"a receipt's status is passed or failed, not {status!r}")
         concurrency = dig(value, "concurrency")
         return cls(
-            status=cast("ReceiptStatus", status),
+            status=status,
             endpoint_url=dig_text(value, "endpoint_url"),
             verified_at=dig_text(value, "verified_at"),
             verified_from=dig_text(value, "verified_from"),

@@ -6,7 +6,7 @@ import json
 import re
 from typing import TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 EXCERPT_CHARACTERS = 160
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
@@ -22,7 +22,7 @@ def parse_json(text: str | bytes) -> Json:
 
 
 def dig(value: Json, *path: str | int) -> Json:
-    """Return what lies at `path` (keys of objects, indexes of lists), or None where it is absent."""
+    """Return what lies at `path` (keys of objects, indexes of lists), else None."""
     for step in path:
         if isinstance(step, str):
             if not isinstance(value, dict):

@@ -66,14 +66,16 @@ class EventParser:
 class ChatStream:
     """What came of one streamed chat.
 
-    Times are in seconds since the request began. A chunk is one event with text in its delta:
-    answer (`answer_chunks`) or reasoning (`reasoning_chunks`).
+    A chunk is one event with text in its delta: answer (`answer_chunks`) or reasoning
+    (`reasoning_chunks`). `pieces` counts the reads from the network that brought any. Times are
+    in seconds since the request began: to the first chunk, and to the finish reason.
     """
 
     answer_chunks: int = 0
     reasoning_chunks: int = 0
+    pieces: int = 0
     first_seconds: float | None = None
-    last_seconds: float = 0.0
+    finish_seconds: float = 0.0
     finish_reason: str | None = None
     models: set[str] = field(default_factory=set[str])
     counted_tokens: int | None = None
@@ -91,13 +93,15 @@ class ChatStream:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """The tokens after the first over the time from the first chunk to the last.
+        """The tokens after the first over the time from the first chunk to the finish reason.
 
-        None where there is no such time or no second token.
+        Up to the finish reason, not the last chunk, since `usage` also counts the token that
+        ends an answer. None where that can't be measured: there is no second token, or all of
+        them came in one piece.
         """
-        if self.first_seconds is None or self.tokens < 2:
+        if self.first_seconds is None or self.tokens < 2 or self.pieces < 2:
             return None
-        seconds = self.last_seconds - self.first_seconds
+        seconds = self.finish_seconds - self.first_seconds
         return (self.tokens - 1) / seconds if seconds > 0 else None
 
     def in_words(self) -> str:
@@ -112,14 +116,15 @@ class ChatStream:
         tokens = dig_count(chunk, "usage", "completion_tokens")
         if tokens:
             self.counted_tokens = tokens
-        self.finish_reason = dig_text(chunk, "choices", 0, "finish_reason") or self.finish_reason
+        if finish_reason := dig_text(chunk, "choices", 0, "finish_reason"):
+            self.finish_reason = finish_reason
+            self.finish_seconds = seconds
         delta = dig(chunk, "choices", 0, "delta")
         answer = bool(dig_text(delta, "content"))
         reasoning = any(dig_text(delta, name) for name in REASONING_FIELDS)
         if answer or reasoning:
             self.answer_chunks += answer
             self.reasoning_chunks += not answer
-            self.last_seconds = seconds
             if self.first_seconds is None:
                 self.first_seconds = seconds
 
@@ -142,13 +147,15 @@ def read_chat(
     stream = ChatStream()
 
     def take(events: list[str]) -> bool:
+        before = stream.chunks
         for event in events:
             if event.strip() == DONE:
                 stream.done = True
-                return True
+                break
             stream.take(_chunk(event, stream, quote), clock() - began)
             note(f"{stream.in_words()} had come")
-        return False
+        stream.pieces += stream.chunks > before
+        return stream.done
 
     if not any(take(parser.feed(part)) for part in data):
         take(parser.close())

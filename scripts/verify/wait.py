@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from scripts.verify.bounds import Deadline, bounded
-from scripts.verify.client import Answer, Client
+from scripts.verify.client import MODELS_PATH, Answer, Client
 from scripts.verify.outcome import Failure, TimedOut, Unreachable
 from scripts.verify.process import LocalServer
 
@@ -17,7 +17,6 @@ FIRST_PAUSE_SECONDS = 0.05
 LAST_PAUSE_SECONDS = 1.0
 REPORT_SECONDS = 5.0
 DEFAULT_PROBE = "/health"
-MODELS_PATH = "/v1/models"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What `LocalServer` registers, in which order, and what it exports as a secret."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
 import pytest
@@ -44,12 +44,15 @@ def arguments(**changed: object) -> LocalServerArgs:
     return {**args, **changed}
 
 
-def deployed(*, preview: bool = False, **changed: object) -> Run:
-    return run(
-        lambda: LocalServer("local", arguments(**changed)).outputs.exports(),
-        stdout,
-        preview=preview,
-    )
+def program(**changed: object) -> Callable[[], Mapping[str, object]]:
+    def deploy() -> Mapping[str, object]:
+        return LocalServer("local", arguments(**changed)).outputs.exports()
+
+    return deploy
+
+
+def deployed(**changed: object) -> Run:
+    return run(program(**changed), stdout)
 
 
 def command(seen: Run, name: str):
@@ -162,7 +165,7 @@ def test_no_endpoint_is_known_before_it_was_verified():
         return stdout(name, inputs)
 
     with pytest.raises(Exception, match="did not answer"):
-        run(lambda: LocalServer("local", arguments()).outputs.exports(), nothing_verified)
+        run(program(), nothing_verified)
 
 
 def test_parked_keeps_the_keys_and_runs_nothing():

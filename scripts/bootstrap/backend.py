@@ -1,0 +1,116 @@
+"""Where the state is kept, and the passphrase that its secrets are encrypted with."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from scripts.bootstrap.console import BootstrapError, note
+from scripts.bootstrap.places import Checkout, home, read_object, write_whole
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A Pulumi backend's `url`, and `why` that one. `folder` is None unless it is a folder here."""
+
+    url: str
+    why: str
+    folder: Path | None
+
+    @property
+    def shown(self) -> str:
+        """The URL without a user's name, a password or a query in it."""
+        parts = urlsplit(self.url)
+        host = parts.netloc.rsplit("@", 1)[-1]
+        return parts._replace(netloc=host, query="").geturl()
+
+
+def pulumi_home(environment: Mapping[str, str]) -> Path:
+    """Return the folder of the person's own Pulumi CLI: `$PULUMI_HOME`, else `~/.pulumi`."""
+    named = environment.get("PULUMI_HOME")
+    return Path(named) if named else home(environment) / ".pulumi"
+
+
+def choose(checkout: Checkout, environment: Mapping[str, str]) -> Backend:
+    """Return the backend: the person's own, else a folder in the checkout's state.
+
+    Their own is `$PULUMI_BACKEND_URL`, the login in `credentials.json`, or Pulumi Cloud where
+    `$PULUMI_ACCESS_TOKEN` is set.
+    """
+    named = environment.get("PULUMI_BACKEND_URL")
+    if named:
+        return _backend(named, "PULUMI_BACKEND_URL", environment)
+    credentials = Path(
+        environment.get("PULUMI_CREDENTIALS_PATH") or pulumi_home(environment)
+    ) / "credentials.json"  # fmt: skip
+    current = read_object(credentials).get("current")
+    if isinstance(current, str) and current:
+        return _backend(current, "your pulumi login", environment)
+    if environment.get("PULUMI_ACCESS_TOKEN"):
+        cloud = environment.get("PULUMI_API") or "https://api.pulumi.com"
+        return _backend(cloud, "PULUMI_ACCESS_TOKEN", environment)
+    folder = checkout.state / "backend"
+    return Backend(f"file://{quote(str(folder))}", "the default", folder)
+
+
+def _backend(url: str, why: str, environment: Mapping[str, str]) -> Backend:
+    return Backend(url, why, _folder(url, environment))
+
+
+def _folder(url: str, environment: Mapping[str, str]) -> Path | None:
+    if not url.startswith("file://"):
+        return None
+    path = unquote(url.removeprefix("file://").split("?", 1)[0])
+    if path == "~" or path.startswith("~/"):
+        return home(environment) / path[2:]
+    # One that is not absolute is relative to where pulumi runs: none of our business.
+    return Path(path) if path.startswith("/") else None
+
+
+def passphrase_variables(
+    checkout: Checkout, stack: str | None, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the variables that give Pulumi the passphrase, made where there is none yet.
+
+    Empty where the person gives one by `$PULUMI_CONFIG_PASSPHRASE[_FILE]`. Raises
+    `BootstrapError` where the configuration of `stack` (of any stack, when None) was encrypted
+    with a passphrase that is gone.
+    """
+    if "PULUMI_CONFIG_PASSPHRASE" in environment or "PULUMI_CONFIG_PASSPHRASE_FILE" in environment:
+        return {}
+    file = checkout.state / "passphrase"
+    try:
+        if file.read_text(encoding="utf-8").strip():
+            if file.stat().st_mode & 0o077:
+                file.chmod(0o600)
+                note(f"{file} could be read by others: closed it to them.")
+            checkout.make_state()
+            return {"PULUMI_CONFIG_PASSPHRASE_FILE": str(file)}
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise BootstrapError(
+            f"the passphrase in {file} can't be read: {error.strerror}",
+            "make it yours and readable (chown, chmod 600)",
+        ) from None
+    _refuse_if_encrypted(checkout, stack, file)
+    checkout.make_state()
+    write_whole(file, secrets.token_urlsafe(32) + "\n", mode=0o600)
+    note(f"Made a passphrase for the state's secrets: {file}. Keep it as long as the stacks.")
+    return {"PULUMI_CONFIG_PASSPHRASE_FILE": str(file)}
+
+
+def _refuse_if_encrypted(checkout: Checkout, stack: str | None, passphrase: Path) -> None:
+    name = "*" if stack is None else stack.rsplit("/", 1)[-1]
+    for config in sorted(checkout.stacks.glob(f"Pulumi.{name}.yaml")):
+        if re.search(r"^encryptionsalt:", config.read_text(encoding="utf-8"), re.MULTILINE):
+            raise BootstrapError(
+                f"{config} is encrypted with a passphrase that is not there any more "
+                f"(neither PULUMI_CONFIG_PASSPHRASE[_FILE] nor {passphrase})",
+                f"put the passphrase back into {passphrase}; if the stack and its state are gone "
+                f"too, remove {config} and begin anew",
+            )

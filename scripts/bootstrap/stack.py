@@ -1,0 +1,178 @@
+"""The stack: its name on the command line, its configuration file, whether it exists."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from scripts.bootstrap.backend import Backend
+from scripts.bootstrap.console import BootstrapError, note
+from scripts.bootstrap.places import PROJECT, Checkout
+from scripts.bootstrap.pulumi_cli import Cli
+
+DEFAULT = "local"
+STAND_IN_MODEL = "builtin:stand-in"
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){0,2}")
+
+
+def parse(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the stack that `arguments` name and those that are pulumi's.
+
+    The stack is the first argument unless that is an option, or what `--stack` or `-s` says;
+    else `local`. Raises `BootstrapError`.
+    """
+    names: list[str] = []
+    rest = list(arguments)
+    if rest and not rest[0].startswith("-"):
+        names.append(rest.pop(0))
+    kept: list[str] = []
+    while rest:
+        argument = rest.pop(0)
+        option, equals, value = argument.partition("=")
+        if option not in ("--stack", "-s"):
+            kept.append(argument)
+        elif equals:
+            names.append(value)
+        elif rest:
+            names.append(rest.pop(0))
+        else:
+            raise BootstrapError(f"{argument} names no stack", f"give it one: {argument} local")
+    if len(set(names)) > 1:
+        raise BootstrapError(f"several stacks are named: {', '.join(names)}", "name one")
+    name = names[0] if names else DEFAULT
+    if not _NAME.fullmatch(name):
+        raise BootstrapError(
+            f"{name!r} is no stack's name",
+            "use letters, digits, '-', '_' and '.', such as local or cpu-vm",
+        )
+    return name, kept
+
+
+def configuration_file(checkout: Checkout, stack: str) -> Path:
+    """Return the file of the stack's own configuration, which need not exist."""
+    return checkout.stacks / f"Pulumi.{stack.rsplit('/', 1)[-1]}.yaml"
+
+
+def configured(checkout: Checkout, stack: str, key: str) -> str | None:
+    """Return the plain value of `llm-endpoint:KEY` in the stack's own file, or None."""
+    try:
+        text = configuration_file(checkout, stack).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    line = re.search(rf"^\s+{PROJECT}:{re.escape(key)}:(.*)$", text, re.MULTILINE)
+    return line[1].strip().strip("'\"") if line else None
+
+
+def is_local(checkout: Checkout, stack: str) -> bool:
+    """Whether the stack deploys to this machine: by its `program`, else by its name."""
+    program = configured(checkout, stack, "program") or stack.rsplit("/", 1)[-1]
+    return program == DEFAULT
+
+
+def in_folder(backend: Path, stack: str) -> bool:
+    """Whether the backend in the folder `backend` has the stack."""
+    return stack.rsplit("/", 1)[-1] in names_in_folder(backend)
+
+
+def names_in_folder(backend: Path) -> list[str]:
+    """Return the project's stacks in the backend in the folder `backend`."""
+    files = (backend / ".pulumi" / "stacks" / PROJECT).glob("*.json*")
+    return sorted({match[1] for file in files if (match := _STATE_FILE.fullmatch(file.name))})
+
+
+_STATE_FILE = re.compile(r"(.+)\.json(?:\.gz)?")
+
+
+def exists(
+    checkout: Checkout, stack: str, backend: Backend, cli: Cli, environment: Mapping[str, str]
+) -> bool:
+    """Whether the backend has the stack. Raises `BootstrapError` where it can't be asked."""
+    if backend.folder is not None:
+        return in_folder(backend.folder, stack)
+    asked = run(checkout, cli, environment, ["stack", "--stack", stack, "--show-name"])
+    if asked.returncode == 0:
+        return True
+    if "no stack named" in asked.stderr:
+        return False
+    raise BootstrapError(
+        f"{backend.shown} can't be asked for the stack {stack}: {asked.stderr.strip()}",
+        "log in (scripts/pulumi login), or unset what chose that backend: " + backend.why,
+    )
+
+
+def create(
+    checkout: Checkout, stack: str, backend: Backend, cli: Cli, environment: Mapping[str, str]
+) -> None:
+    """Create the stack. Raises `BootstrapError`."""
+    if backend.folder is not None:
+        backend.folder.mkdir(parents=True, exist_ok=True)
+    made = run(checkout, cli, environment, ["stack", "init", stack, "--no-select"])
+    if made.returncode == 0:
+        note(f"Made the stack {stack}.")
+    elif "already exists" not in made.stderr:
+        raise BootstrapError(
+            f"the stack {stack} can't be made in {backend.shown}: {made.stderr.strip()}",
+            "see that message",
+        )
+
+
+def use_stand_in_unless_hub_answers(
+    checkout: Checkout, stack: str, cli: Cli, environment: Mapping[str, str]
+) -> None:
+    """Give a new local stack a model that can be had here: the stand-in where no hub answers."""
+    if configured(checkout, stack, "model") is not None or _hub_answers(checkout, environment):
+        return
+    arguments = ["config", "set", "llm-endpoint:model", STAND_IN_MODEL, "--stack", stack]
+    done = run(checkout, cli, environment, arguments)
+    if done.returncode != 0:
+        raise BootstrapError(
+            f"the stand-in model can't be written into the configuration: {done.stderr.strip()}",
+            "see that message",
+        )
+    note(
+        "\n"
+        "  STAND-IN MODEL. No model hub answers from here and no model was asked for, so the\n"
+        f"  stack {stack} gets {STAND_IN_MODEL}: a tiny model made on this machine that gives\n"
+        "  known answers. It is no language model. For a real one:\n"
+        f"    scripts/pulumi config set model OWNER/REPO:FILE.gguf --stack {stack}\n"
+        "  (or a URL or a path of a GGUF file), then the same command again.\n"
+    )
+
+
+def _hub_answers(checkout: Checkout, environment: Mapping[str, str]) -> bool:
+    program = (
+        "import sys; from scripts.serve.models import hub_answers; sys.exit(not hub_answers())"
+    )
+    asked = subprocess.run(
+        [checkout.virtual_environment / "bin" / "python", "-c", program],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=checkout.root,
+        env=dict(environment),
+        check=False,
+    )
+    if asked.returncode not in (0, 1) or asked.stderr:
+        raise BootstrapError(
+            f"whether a model hub answers can't be told: {asked.stderr.strip()}",
+            "set a model: scripts/pulumi config set model OWNER/REPO:FILE.gguf",
+        )
+    return asked.returncode == 0
+
+
+def run(
+    checkout: Checkout, cli: Cli, environment: Mapping[str, str], arguments: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
+    """Run the CLI to its end, in the checkout, without a terminal; what it says is returned."""
+    return subprocess.run(
+        [str(cli.program), *arguments, "--non-interactive", "--color", "never"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=checkout.root,
+        env=dict(environment),
+        check=False,
+    )

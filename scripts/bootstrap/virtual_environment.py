@@ -1,0 +1,235 @@
+"""The checkout's virtual environment: made once, remade when broken, left alone otherwise."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal, cast
+
+from scripts.bootstrap.console import BootstrapError, note
+from scripts.bootstrap.places import Checkout, read_object, write_object
+from scripts.bootstrap.processes import one_at_a_time, run_with_progress
+
+LOCAL = "requirements/local.txt"
+EVERYTHING = "requirements.txt"
+
+# scripts/launcher looks for the stamp too.
+STAMP = ".llm-endpoint.json"
+UNFINISHED = ".llm-endpoint.unfinished"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What was put into a virtual environment.
+
+    `interpreter` tells one Python program from another: its real path, size and time of change.
+    `installed` maps a requirements file to the sha256 it had.
+    """
+
+    folder: str
+    python: str
+    interpreter: str
+    installed: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is at the virtual environment's place now. `python` is its version, `3.11`."""
+
+    exists: bool
+    unfinished: bool
+    interpreter: str | None
+    python: str | None
+    stamp: Stamp | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`nothing` to do, requirements to `install`, or the whole to `make`; and why, if it shows."""
+
+    step: Literal["nothing", "install", "make"]
+    reason: str = ""
+
+
+def plan(found: Found, folder: Path, wanted: Mapping[str, str], python: str | None) -> Plan:
+    """Decide what the virtual environment in `folder` needs.
+
+    `wanted` maps each requirements file that would do to its sha256: any one of them, installed
+    as it is now, is enough. `python` is the version (`3.12`) that the person asks for, or None.
+    """
+    if not found.exists:
+        return Plan("make")
+    if found.unfinished:
+        return Plan("make", "its installation was interrupted")
+    if found.interpreter is None or found.python is None:
+        return Plan("make", "its Python is gone")
+    stamp = found.stamp
+    if stamp is None:
+        return Plan("install")
+    if stamp.folder != str(folder):
+        return Plan("make", f"it was made for {stamp.folder}")
+    if stamp.python != found.python:
+        return Plan("make", f"its Python became {found.python} and was {stamp.python}")
+    if python is not None and stamp.python != python:
+        return Plan("make", f"it has Python {stamp.python}, and PYTHON is {python}")
+    if stamp.interpreter == found.interpreter and any(stamp.installed.get(name) == digest for name, digest in wanted.items()):
+        return Plan("nothing")
+    return Plan("install")
+
+
+def ensure(checkout: Checkout, *, local_only: bool, environment: Mapping[str, str]) -> Path:
+    """Return the Python of a virtual environment that has what is needed, made where it lacks.
+
+    With `local_only` what the local stack needs is enough. Raises `BootstrapError`.
+    """
+    folder = checkout.virtual_environment
+    python = folder / "bin" / "python"
+    accepted = (LOCAL, EVERYTHING) if local_only else (EVERYTHING,)
+    wanted = {name: _sha256(checkout.root / name) for name in accepted}
+    asked = _version() if environment.get("PYTHON") else None
+    if plan(look(folder), folder, wanted, asked).step == "nothing":
+        return python
+
+    with one_at_a_time(
+        checkout.make_state() / "virtual-environment.lock", "setting up the virtual environment"
+    ) as lock:
+        found = look(folder)
+        needed = plan(found, folder, wanted, asked)
+        if needed.step == "nothing":
+            return python
+        if needed.step == "make":
+            _make(folder, needed.reason)
+        elif found.stamp:
+            # pip can leave half a package that it takes for a whole one.
+            (folder / UNFINISHED).touch()
+        name = accepted[0]
+        _install(checkout, name, environment, lock)
+        kept = found.stamp.installed if needed.step == "install" and found.stamp else {}
+        installed = {**kept, name: wanted[name]}
+        stamp = Stamp(str(folder), _version_of(python) or "", fingerprint(python) or "", installed)
+        write_object(folder / STAMP, asdict(stamp))
+        (folder / UNFINISHED).unlink(missing_ok=True)
+    return python
+
+
+def look(folder: Path) -> Found:
+    """Return what is at the virtual environment's place.
+
+    Its Python is started only where it is not the one that the stamp knows.
+    """
+    stamp = _read_stamp(folder / STAMP)
+    python = folder / "bin" / "python"
+    interpreter = fingerprint(python)
+    known = stamp is not None and stamp.interpreter == interpreter
+    return Found(
+        exists=folder.is_symlink() or folder.exists(),
+        unfinished=(folder / UNFINISHED).exists(),
+        interpreter=interpreter,
+        python=stamp.python if stamp and known else interpreter and _version_of(python),
+        stamp=stamp,
+    )
+
+
+def fingerprint(program: Path) -> str | None:
+    """Return what tells the program at `program` from another, or None where it can't run."""
+    if not os.access(program, os.X_OK):
+        return None
+    real = program.resolve()
+    status = real.stat()
+    return f"{real} {status.st_size} {status.st_mtime_ns}"
+
+
+def _read_stamp(path: Path) -> Stamp | None:
+    read = read_object(path)
+    texts = [read.get(name) for name in ("folder", "python", "interpreter")]
+    installed = read.get("installed")
+    if not all(isinstance(text, str) for text in texts) or not isinstance(installed, dict):
+        return None
+    folder, python, interpreter = map(str, texts)
+    return Stamp(folder, python, interpreter, cast("dict[str, str]", installed))
+
+
+def _make(folder: Path, reason: str) -> None:
+    base = cast("str", getattr(sys, "_base_executable", sys.executable))
+    for module in ("venv", "ensurepip"):
+        if importlib.util.find_spec(module) is None:
+            raise BootstrapError(
+                f"{base} can't make virtual environments: it has no {module} module",
+                f"apt install python{_version()}-venv (Debian and Ubuntu), or name another Python "
+                "with PYTHON=/path/to/python",
+            )
+    if reason:
+        note(f"The virtual environment {folder} is made anew: {reason}.")
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / UNFINISHED).touch()
+    made = subprocess.run(
+        [base, "-I", "-m", "venv", str(folder)], capture_output=True, text=True, check=False
+    )
+    if made.returncode != 0:
+        raise BootstrapError(
+            f"{base} -m venv {folder} failed: {(made.stderr or made.stdout).strip()}",
+            "see that message; PYTHON=/path/to/python names another Python",
+        )
+
+
+def _install(
+    checkout: Checkout, name: str, environment: Mapping[str, str], lock: int
+) -> None:
+    python = checkout.virtual_environment / "bin" / "python"
+    if not any(checkout.virtual_environment.glob("lib/python*/site-packages/pip")):
+        subprocess.run([str(python), "-I", "-m", "ensurepip"], capture_output=True, check=False)
+    run_with_progress(
+        [*pip_install(python), "--requirement", str(checkout.root / name)],
+        what=f"Installing {name} into {checkout.virtual_environment.name}",
+        log=checkout.state / "pip.log",
+        environment=pip_environment(environment),
+        lock=lock,
+        next_step="check that the package index is reached (pip's own settings apply) and that "
+        "the disk has room, then run the same again",
+    )
+
+
+def pip_install(python: Path) -> list[str]:
+    """Return the command line, without requirements, that installs what its hash was pinned for."""
+    options = ["--require-hashes", "--no-input", "--disable-pip-version-check"]
+    return [str(python), "-I", "-m", "pip", "install", *options, "--progress-bar", "off"]
+
+
+def pip_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return `environment` without what would lead pip to install elsewhere."""
+    elsewhere = {"PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV"}
+    return {name: value for name, value in environment.items() if name not in elsewhere}
+
+
+def _sha256(requirements: Path) -> str:
+    try:
+        return hashlib.sha256(requirements.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BootstrapError(
+            f"{requirements} can't be read: {error.strerror}", "git checkout -- requirements*"
+        ) from None
+
+
+def _version() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _version_of(python: Path) -> str | None:
+    program = "import sys; print('%d.%d' % sys.version_info[:2])"
+    command = [str(python), "-I", "-c", program]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return asked.stdout.strip() if asked.returncode == 0 else None

@@ -1,0 +1,186 @@
+"""The command line: `python -m scripts.verify URL`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from components.launch import Capability
+from scripts.verify.options import (
+    Options,
+    UsageError,
+    key_from_environment,
+    key_from_file,
+    parse_claims,
+    parse_endpoint,
+)
+from scripts.verify.outcome import ExitStatus
+from scripts.verify.output import Output
+from scripts.verify.receipt import STAND_IN_NOTICE
+from scripts.verify.scrub import Scrubber
+
+_EPILOG = """\
+The receipt goes to stdout as JSON, progress to stderr. Exit status: 0 every check passed, 1 one
+failed, 2 this command line can't be followed, 3 the server never got ready or died, 130
+interrupted.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises `UsageError`, and repeats no value: one of them may be a key given by mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(re.sub(r": '.*'|\binvalid \w+ value: .*", " takes another kind", message))
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 10**9:
+        raise ValueError
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m scripts.verify",
+        description="Check that an OpenAI-compatible endpoint serves, and how fast.",
+        epilog=_EPILOG,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("url", metavar="URL", help="the endpoint's origin, https://host[:port], with /v1 or not")
+    key = parser.add_mutually_exclusive_group()
+    key.add_argument("--key-env", metavar="NAME", help="environment variable with the API key")
+    key.add_argument("--key-file", metavar="PATH", type=Path, help="file with the API key")
+    add("--model", metavar="ID", help="the model's id (default: the first that is listed)")
+    add("--embedding-model", metavar="ID", help="the embeddings model's id")
+    add(
+        "--claims",
+        metavar="LIST",
+        default="",
+        help=f"what the engine claims, by commas: {', '.join(Capability)}",
+    )
+    add(
+        "--probe-path",
+        metavar="PATH",
+        help="answers 200 when the server is ready (default: /health, else /v1/models)",
+    )
+    add("--probe-loading-status", metavar="N", type=_positive, default=503)
+    add("--concurrency", metavar="N", type=_positive, default=3, help="streams at once (3)")
+    add("--wait-seconds", metavar="S", type=_seconds, default=600.0, help="until ready (600)")
+    add("--check-seconds", metavar="S", type=_seconds, default=120.0, help="each check (120)")
+    add("--ca-file", metavar="PATH", type=Path, help="PEM file of the CA to trust")
+    add(
+        "--min-tokens-per-second",
+        metavar="F",
+        type=_seconds,
+        help="fail when the slowest of the streams at once is slower",
+    )
+    add("--engine", metavar="NAME", help="the engine's name, for the receipt and its version")
+    add("--process", metavar="PATH", type=Path, help="record of the server's process")
+    add("--log", metavar="PATH", type=Path, help="the server's log, quoted when it dies")
+    add("--stand-in", action="store_true", help="the model is the project's stand-in: say so")
+    add("--quiet", action="store_true", help="nothing on stderr unless something is wrong")
+    add("--json", action="store_true", help="the receipt on one line")
+    return parser
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the parsed arguments. Raises `UsageError`."""
+    for argument in arguments:
+        if re.match(r"--?(api[-_]?)?key(=|$)", argument, re.IGNORECASE):
+            raise UsageError(
+                "a key is never taken as an argument, where other users of this machine can read "
+                "it: put it into an environment variable and give that one's name by --key-env"
+            )
+    parsed, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        names = [name.partition("=")[0] for name in unknown if name.startswith("--")]
+        raise UsageError(f"unknown: {', '.join(names) or 'an argument after the URL'}; see --help")
+    return parsed
+
+
+def _options(parsed: argparse.Namespace, environment: Mapping[str, str]) -> Options:
+    """Return the options in the parsed arguments. Raises `UsageError`."""
+    if parsed.key_env is not None:
+        key = key_from_environment(parsed.key_env, environment)
+    elif parsed.key_file is not None:
+        key = key_from_file(parsed.key_file)
+    else:
+        key = None
+    if parsed.ca_file is not None and not parsed.ca_file.is_file():
+        raise UsageError(f"--ca-file: there is no file {parsed.ca_file}")
+    if parsed.probe_path is not None and not re.fullmatch(r"/[!-~]*", parsed.probe_path):
+        raise UsageError("--probe-path takes a path that begins with /, such as /health")
+    return Options(
+        endpoint=parse_endpoint(parsed.url),
+        key=key,
+        model=parsed.model,
+        embedding_model=parsed.embedding_model,
+        claims=parse_claims(parsed.claims),
+        probe_path=parsed.probe_path,
+        probe_loading_status=parsed.probe_loading_status,
+        concurrency=parsed.concurrency,
+        wait_seconds=parsed.wait_seconds,
+        check_seconds=parsed.check_seconds,
+        ca_file=parsed.ca_file,
+        minimum_tokens_per_second=parsed.min_tokens_per_second,
+        engine=parsed.engine,
+        process=parsed.process,
+        log=parsed.log,
+        stand_in=parsed.stand_in,
+    )
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> ExitStatus:
+    """Verify as `arguments` say; return the exit status."""
+    try:
+        parsed = _parse(arguments)
+        options = _options(parsed, environment)
+    except UsageError as error:
+        Output(Scrubber([])).trouble(f"usage: python -m scripts.verify URL [options]: {error}")
+        return ExitStatus.USAGE
+    scrubber = Scrubber([options.key] if options.key else [])
+    output = Output(scrubber, quiet=parsed.quiet)
+    try:
+        return _verify(options, scrubber, output, indent=None if parsed.json else 2)
+    except KeyboardInterrupt:
+        output.trouble("interrupted: nothing was decided")
+        return ExitStatus.INTERRUPTED
+
+
+def _verify(
+    options: Options, scrubber: Scrubber, output: Output, *, indent: int | None
+) -> ExitStatus:
+    # requests takes most of the start, and neither --help nor a usage error needs it
+    from scripts.verify.run import verify
+
+    if options.key and not options.endpoint.is_https and not options.endpoint.is_loopback:
+        output.trouble("warning: the key travels unencrypted: that URL is http://")
+    verdict = verify(options, scrubber, output)
+    receipt = verdict.receipt
+    if receipt.model.stand_in:
+        output.trouble(STAND_IN_NOTICE)
+    failed = receipt.failed_check
+    output.progress(
+        f"{receipt.endpoint_url}: verified" if failed is None else f"failed: {failed.name}"
+    )
+    output.receipt(receipt, indent=indent)
+    return verdict.exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

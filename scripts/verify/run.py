@@ -1,0 +1,182 @@
+"""One verification from its options to its receipt."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from scripts.verify import capabilities, checks, throughput
+from scripts.verify.bounds import Deadline, bounded
+from scripts.verify.client import Client
+from scripts.verify.context import Context, Findings
+from scripts.verify.options import Options
+from scripts.verify.outcome import ExitStatus, Failure, Skipped
+from scripts.verify.output import Output
+from scripts.verify.process import LocalServer
+from scripts.verify.receipt import Check, Engine, Model, Receipt
+from scripts.verify.scrub import Scrubber
+from scripts.verify.shape import Json, dig_count, dig_text, excerpt
+from scripts.verify.wait import Waiter
+
+Step: TypeAlias = Callable[[], str]
+
+CHECKS: tuple[tuple[str, Callable[[Context, Deadline], str]], ...] = (
+    ("refuses_without_key", checks.refuses_without_key),
+    ("lists_model", checks.lists_model),
+    ("chat", checks.chat),
+    ("chat_stream", throughput.chat_stream),
+    ("embeddings", capabilities.embeddings),
+    ("tool_call", capabilities.tool_call),
+    ("json_schema", capabilities.json_schema),
+    ("concurrency", throughput.concurrency),
+)
+"""The checks after `reachable` and `ready`, in their order."""
+
+VERSION_SOURCES = {
+    "llama_cpp": ("/props", "build_info"),
+    "ollama": ("/api/version", "version"),
+    "vllm": ("/version", "version"),
+}
+"""Where an engine tells its version: a path and a field of the object there."""
+
+_VERSION_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The receipt of a verification, without secrets, and the exit status that it means."""
+
+    receipt: Receipt
+    exit_status: ExitStatus
+
+
+def verify(options: Options, scrubber: Scrubber, output: Output) -> Verdict:
+    """Run the checks in their order, up to the first that fails, and return the verdict."""
+    client = Client(options.endpoint, options.key, scrubber=scrubber, ca_file=options.ca_file)
+    server = LocalServer(options.process, options.log, scrubber.text)
+    context = Context(options, client, Findings())
+    waiter = Waiter(
+        client=client,
+        stranger=client.copy(key=None),
+        server=server,
+        probe_path=options.probe_path,
+        loading_status=options.probe_loading_status,
+        deadline=Deadline(options.wait_seconds),
+        report=output.progress,
+    )
+    steps: list[tuple[str, Step]] = [
+        ("reachable", waiter.reachable),
+        ("ready", waiter.ready),
+        *((name, _bounded_step(check, context)) for name, check in CHECKS),
+    ]
+    done: list[Check] = []
+    failure: Failure | None = None
+    for name, step in steps:
+        if failure is not None:
+            reason = f'after "{next(c.name for c in done if c.status == "failed")}" failed'
+            done.append(Check(name, "skipped", 0.0, reason=reason))
+            continue
+        check, failure = _perform(name, step, server)
+        done.append(check)
+        output.check(check)
+    receipt = Receipt(
+        status="passed" if failure is None else "failed",
+        endpoint_url=options.endpoint.url,
+        verified_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        verified_from=socket.gethostname(),
+        engine=Engine(options.engine, _engine_version(context) if failure is None else None),
+        model=_model(context),
+        time_to_first_token_seconds=context.findings.time_to_first_token_seconds,
+        tokens_per_second=context.findings.tokens_per_second,
+        concurrency=context.findings.concurrency,
+        checks=tuple(done),
+    )
+    if failure is None:
+        status = ExitStatus.PASSED
+    else:
+        status = ExitStatus.NEVER_READY if failure.never_ready else ExitStatus.FAILED
+    return Verdict(output.scrubbed(receipt), status)
+
+
+def _bounded_step(check: Callable[[Context, Deadline], str], context: Context) -> Step:
+    def step() -> str:
+        deadline = Deadline(context.options.check_seconds)
+        return bounded(deadline, lambda: check(context, deadline))
+
+    return step
+
+
+def _perform(name: str, step: Step, server: LocalServer) -> tuple[Check, Failure | None]:
+    """Do one step; return its check and, where it failed, why.
+
+    A check that fails because the server died says that it died.
+    """
+    began = time.perf_counter()
+
+    def seconds() -> float:
+        return round(time.perf_counter() - began, 3)
+
+    try:
+        seen = step()
+        return Check(name, "passed", seconds(), seen=seen), None
+    except Skipped as skip:
+        return Check(name, "skipped", 0.0, reason=str(skip)), None
+    except Failure as error:
+        failure = error
+    except Exception as error:  # a defect of ours must still give a receipt, and no traceback
+        failure = Failure(
+            "the check to run",
+            excerpt(f"{type(error).__name__}: {error}"),
+            "this is a defect of scripts.verify: report it",
+        )
+    death = None if failure.never_ready else server.death()
+    if death is not None:
+        death.seen = f"{death.seen}, and before that: {failure.seen}"
+        failure = death
+    check = Check(
+        name,
+        "failed",
+        seconds(),
+        seen=failure.seen,
+        expected=failure.expected,
+        next_step=failure.next_step,
+        log_tail=failure.log_tail,
+    )
+    return check, failure
+
+
+def _engine_version(context: Context) -> str | None:
+    """Return the version that the server reports of itself; None where it tells none.
+
+    Asked of the engine's own path where it has one, which a gateway may not pass on. llama.cpp
+    also gives its build as the `system_fingerprint` of each chat.
+    """
+    engine = context.options.engine
+    if engine not in VERSION_SOURCES:
+        return None
+    path, field = VERSION_SOURCES[engine]
+    deadline = Deadline(_VERSION_SECONDS)
+    try:
+        answer: Json = bounded(deadline, lambda: context.client.ask_json("GET", path, deadline))
+    except Failure:
+        answer = None
+    version = dig_text(answer, field)
+    if not version and engine == "llama_cpp":
+        version = context.findings.fingerprint or ""
+    return context.client.quote(version) or None
+
+
+def _model(context: Context) -> Model:
+    """Return what is known of the model: sizes as llama.cpp lists them under `meta`."""
+    listed = context.findings.listed
+    return Model(
+        id=context.findings.model or context.options.model,
+        owned_by=context.client.quote(dig_text(listed, "owned_by")) or None,
+        parameters=dig_count(listed, "meta", "n_params"),
+        size_bytes=dig_count(listed, "meta", "size"),
+        stand_in=context.options.stand_in,
+    )
