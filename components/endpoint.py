@@ -44,6 +44,8 @@ class VerifiedEndpointArgs(TypedDict):
     """The floor below which a stream fails verification."""
     embedding_model: NotRequired[str | None]
     """The id that answers `/v1/embeddings`, where one does."""
+    engine_package: NotRequired[str]
+    """The package and version that the engine comes from, for the receipt."""
     stand_in: NotRequired[bool]
     """Whether the model only stands in for a real one; the receipt says so."""
     process: NotRequired[str]
@@ -177,6 +179,7 @@ def _command(args: VerifiedEndpointArgs) -> str:
     options: dict[str, str | None] = {
         "--key-env": Variable.KEY,
         "--engine": launch.engine,
+        "--engine-package": args.get("engine_package"),
         "--model": launch.model_id,
         "--embedding-model": args.get("embedding_model"),
         "--claims": ",".join(sorted(launch.capabilities)) or None,

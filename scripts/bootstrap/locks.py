@@ -15,7 +15,7 @@ from scripts.bootstrap.places import PROJECT, read_object
 
 @dataclass(frozen=True)
 class Lock:
-    """One lock of a stack, as Pulumi writes it."""
+    """One lock of a stack, as Pulumi writes it; `timestamp` to the second."""
 
     pid: int
     username: str
@@ -35,14 +35,14 @@ def read(backend: Path, stack: str) -> list[Lock]:
         content = read_object(file)
         pid = content.get("pid")
         if isinstance(pid, int):
-            texts = (str(content.get(name, "?")) for name in ("username", "hostname", "timestamp"))
-            locks.append(Lock(pid, *texts))
+            username, hostname, timestamp = (
+                str(content.get(name, "?")) for name in ("username", "hostname", "timestamp")
+            )
+            locks.append(Lock(pid, username, hostname, timestamp.partition(".")[0]))
     return locks
 
 
-def stale(
-    locks: Sequence[Lock], stack: str, runs: Callable[[int], bool], hostname: str
-) -> bool:
+def stale(locks: Sequence[Lock], stack: str, runs: Callable[[int], bool], hostname: str) -> bool:
     """Whether the stack has locks and nobody holds them any more: all are to be removed.
 
     `runs` tells whether a process of this machine, called `hostname`, is a living `pulumi`.
@@ -74,7 +74,9 @@ def is_running_pulumi(pid: int) -> bool:
     except PermissionError:
         pass
     try:
-        program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0", 1)[0].decode(errors="replace")
+        program = (
+            Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0", 1)[0].decode(errors="replace")
+        )
     except OSError:
         asked = subprocess.run(
             ["ps", "-p", str(pid), "-o", "comm="], capture_output=True, text=True, check=False

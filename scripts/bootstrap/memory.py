@@ -19,7 +19,7 @@ class Memory:
     def recall(self, name: str, question: str, ask: Callable[[], str]) -> str:
         """Return the answer called `name` to `question`; asked, and kept, where not known.
 
-        An empty answer is not kept.
+        An empty answer is not kept, nor any where the file's folder is not there.
         """
         answers = read_object(self.path)
         known = answers.get(name)
@@ -28,8 +28,6 @@ class Memory:
             if entry.get("question") == question and isinstance(entry.get("answer"), str):
                 return str(entry["answer"])
         answer = ask()
-        if answer:
-            write_object(
-                self.path, {**answers, name: {"question": question, "answer": answer}}
-            )
+        if answer and self.path.parent.is_dir():
+            write_object(self.path, {**answers, name: {"question": question, "answer": answer}})
         return answer

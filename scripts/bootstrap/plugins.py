@@ -6,7 +6,6 @@ the published plugin in the person's other projects.
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -74,6 +73,11 @@ def needed(python: Path, *, local_only: bool) -> list[Plugin]:
     return [plugin for plugin in found if not local_only or plugin.name in _STAND_INS]
 
 
+def can_stand_in(plugins: Sequence[Plugin]) -> bool:
+    """Whether the project has a stand-in for each of them."""
+    return all(plugin.name in _STAND_INS for plugin in plugins)
+
+
 def ensure(
     checkout: Checkout,
     cli: Cli,
@@ -85,10 +89,9 @@ def ensure(
     theirs = pulumi_home(environment)
     missing = [plugin for plugin in plugins if not plugin.is_in(theirs)]
     if not missing:
-        if _private_home(checkout).exists():
-            _leave_stand_in(checkout)
+        _leave_stand_in(checkout)
         return Plan("published")
-    standable = all(plugin.name in _STAND_INS for plugin in plugins)
+    standable = can_stand_in(plugins)
     in_place = standable and all(_stand_in_is_current(checkout, plugin) for plugin in missing)
     if in_place and not releases.worth_asking:
         return Plan("stand-in")
@@ -114,18 +117,16 @@ def ensure(
                     _install_stand_in(checkout, cli, plugin, environment)
                     note(
                         f"The published plugin {plugin.name} {plugin.version} can't be had "
-                        f"({unreachable}). This checkout uses its stand-in (emulator/), which "
-                        "does the same on this machine; the published one is looked for again "
-                        "once a day."
+                        f"({unreachable}).\n"
+                        "This checkout uses its stand-in (emulator/), which does the same on this "
+                        "machine; the published one is looked for again once a day."
                     )
             return Plan("stand-in")
     _leave_stand_in(checkout)
     return Plan("published")
 
 
-def variables(
-    checkout: Checkout, plan: Plan, environment: Mapping[str, str]
-) -> dict[str, str]:
+def variables(checkout: Checkout, plan: Plan, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables under which Pulumi finds the plugins of `plan`."""
     if plan.source == "engine":
         return {}

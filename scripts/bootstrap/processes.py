@@ -6,7 +6,7 @@ import fcntl
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _TAIL_LINES = 15
 
 
 @contextmanager
-def one_at_a_time(lock: Path, what: str) -> Iterator[int]:
+def one_at_a_time(lock: Path, what: str) -> Generator[int]:
     """Hold the file `lock` while doing `what`; yields its descriptor.
 
     Programs that are given the descriptor keep the lock when this process dies before them.

@@ -41,7 +41,7 @@ class Releases:
         Raises `Unreachable`; the same again, without asking, in the rest of the run.
         """
         if self._answer is None:
-            self._answer = self._ask()
+            self._answer = self.ask()
             if isinstance(self._answer, Unreachable):
                 self.remember(self._answer)
             else:
@@ -63,7 +63,8 @@ class Releases:
         memory = make_folder(self.cache) / _UNREACHABLE
         write_object(memory, {"at": time.time(), "why": str(unreachable)})
 
-    def _ask(self) -> tuple[str, Mapping[str, str]] | Unreachable:
+    def ask(self) -> tuple[str, Mapping[str, str]] | Unreachable:
+        """Return what `checksums` does, or why not, asked now and not kept."""
         reasons: list[str] = []
         for source in self.pin.sources:
             try:

@@ -14,6 +14,7 @@ from scripts.bootstrap.pulumi_cli import Cli
 
 DEFAULT = "local"
 STAND_IN_MODEL = "builtin:stand-in"
+_NO_ANSWER = 3
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){0,2}")
 
@@ -49,6 +50,15 @@ def parse(arguments: Sequence[str]) -> tuple[str, list[str]]:
             "use letters, digits, '-', '_' and '.', such as local or cpu-vm",
         )
     return name, kept
+
+
+def named(arguments: Sequence[str]) -> str | None:
+    """Return the stack that `--stack` or `-s` names among pulumi's own `arguments`, or None."""
+    for at, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if option in ("--stack", "-s"):
+            return value if equals else next(iter(arguments[at + 1 :]), None)
+    return None
 
 
 def configuration_file(checkout: Checkout, stack: str) -> Path:
@@ -144,7 +154,8 @@ def use_stand_in_unless_hub_answers(
 
 def _hub_answers(checkout: Checkout, environment: Mapping[str, str]) -> bool:
     program = (
-        "import sys; from scripts.serve.models import hub_answers; sys.exit(not hub_answers())"
+        "import sys; from scripts.serve.models import hub_answers; "
+        f"sys.exit(0 if hub_answers() else {_NO_ANSWER})"
     )
     asked = subprocess.run(
         [checkout.virtual_environment / "bin" / "python", "-c", program],
@@ -155,7 +166,7 @@ def _hub_answers(checkout: Checkout, environment: Mapping[str, str]) -> bool:
         env=dict(environment),
         check=False,
     )
-    if asked.returncode not in (0, 1) or asked.stderr:
+    if asked.returncode not in (0, _NO_ANSWER):
         raise BootstrapError(
             f"whether a model hub answers can't be told: {asked.stderr.strip()}",
             "set a model: scripts/pulumi config set model OWNER/REPO:FILE.gguf",

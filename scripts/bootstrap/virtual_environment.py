@@ -66,22 +66,41 @@ def plan(found: Found, folder: Path, wanted: Mapping[str, str], python: str | No
     """
     if not found.exists:
         return Plan("make")
-    if found.unfinished:
-        return Plan("make", "its installation was interrupted")
-    if found.interpreter is None or found.python is None:
-        return Plan("make", "its Python is gone")
+    broken = _why_unusable(found, folder, python)
+    if broken:
+        return Plan("make", broken)
     stamp = found.stamp
-    if stamp is None:
-        return Plan("install")
-    if stamp.folder != str(folder):
-        return Plan("make", f"it was made for {stamp.folder}")
-    if stamp.python != found.python:
-        return Plan("make", f"its Python became {found.python} and was {stamp.python}")
-    if python is not None and stamp.python != python:
-        return Plan("make", f"it has Python {stamp.python}, and PYTHON is {python}")
-    if stamp.interpreter == found.interpreter and any(stamp.installed.get(name) == digest for name, digest in wanted.items()):
+    if (
+        stamp is not None
+        and stamp.interpreter == found.interpreter
+        and any(stamp.installed.get(name) == digest for name, digest in wanted.items())
+    ):
         return Plan("nothing")
     return Plan("install")
+
+
+def _why_unusable(found: Found, folder: Path, python: str | None) -> str:
+    if found.unfinished:
+        return "its installation was interrupted"
+    if found.interpreter is None or found.python is None:
+        return "its Python is gone"
+    return "" if found.stamp is None else _why_outdated(found.stamp, found.python, folder, python)
+
+
+def _why_outdated(stamp: Stamp, found: str, folder: Path, asked: str | None) -> str:
+    if stamp.folder != str(folder):
+        return f"it was made for {stamp.folder}"
+    if stamp.python != found:
+        return f"its Python became {found} and was {stamp.python}"
+    if asked is not None and stamp.python != asked:
+        return f"it has Python {stamp.python}, and PYTHON is {asked}"
+    return ""
+
+
+def plan_for(checkout: Checkout, *, local_only: bool, python: str | None) -> Plan:
+    """Decide what the checkout's virtual environment needs, as `plan` does."""
+    folder = checkout.virtual_environment
+    return plan(look(folder), folder, _wanted(checkout, local_only), python)
 
 
 def ensure(checkout: Checkout, *, local_only: bool, environment: Mapping[str, str]) -> Path:
@@ -91,12 +110,11 @@ def ensure(checkout: Checkout, *, local_only: bool, environment: Mapping[str, st
     """
     folder = checkout.virtual_environment
     python = folder / "bin" / "python"
-    accepted = (LOCAL, EVERYTHING) if local_only else (EVERYTHING,)
-    wanted = {name: _sha256(checkout.root / name) for name in accepted}
     asked = _version() if environment.get("PYTHON") else None
-    if plan(look(folder), folder, wanted, asked).step == "nothing":
+    if plan_for(checkout, local_only=local_only, python=asked).step == "nothing":
         return python
 
+    wanted = _wanted(checkout, local_only)
     with one_at_a_time(
         checkout.make_state() / "virtual-environment.lock", "setting up the virtual environment"
     ) as lock:
@@ -109,10 +127,11 @@ def ensure(checkout: Checkout, *, local_only: bool, environment: Mapping[str, st
         elif found.stamp:
             # pip can leave half a package that it takes for a whole one.
             (folder / UNFINISHED).touch()
-        name = accepted[0]
+        name = next(iter(wanted))
         _install(checkout, name, environment, lock)
-        kept = found.stamp.installed if needed.step == "install" and found.stamp else {}
-        installed = {**kept, name: wanted[name]}
+        installed = {name: wanted[name]}
+        if needed.step == "install" and found.stamp:
+            installed = {**found.stamp.installed, **installed}
         stamp = Stamp(str(folder), _version_of(python) or "", fingerprint(python) or "", installed)
         write_object(folder / STAMP, asdict(stamp))
         (folder / UNFINISHED).unlink(missing_ok=True)
@@ -183,9 +202,7 @@ def _make(folder: Path, reason: str) -> None:
         )
 
 
-def _install(
-    checkout: Checkout, name: str, environment: Mapping[str, str], lock: int
-) -> None:
+def _install(checkout: Checkout, name: str, environment: Mapping[str, str], lock: int) -> None:
     python = checkout.virtual_environment / "bin" / "python"
     if not any(checkout.virtual_environment.glob("lib/python*/site-packages/pip")):
         subprocess.run([str(python), "-I", "-m", "ensurepip"], capture_output=True, check=False)
@@ -210,6 +227,12 @@ def pip_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return `environment` without what would lead pip to install elsewhere."""
     elsewhere = {"PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV"}
     return {name: value for name, value in environment.items() if name not in elsewhere}
+
+
+def _wanted(checkout: Checkout, local_only: bool) -> dict[str, str]:
+    """Return the requirements files of which one is enough, the smallest first, with sha256."""
+    names = (LOCAL, EVERYTHING) if local_only else (EVERYTHING,)
+    return {name: _sha256(checkout.root / name) for name in names}
 
 
 def _sha256(requirements: Path) -> str:

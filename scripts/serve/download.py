@@ -107,7 +107,8 @@ def check_space(folder: Path, missing_bytes: int, total_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ModelError(
-            f"{folder} has {amount(free)} free, and the model needs {amount(needed)} there\n"
+            f"{folder} has {amount(free)} free, and the model needs {amount(needed)} there, "
+            f"{amount(needed - free)} more\n"
             "next: free some space, set LLM_ENDPOINT_CACHE to a folder with more, "
             "or choose a smaller model"
         )
@@ -279,7 +280,7 @@ def _begin(part: _Part, wanted: Wanted, response: requests.Response, client: Cli
             client.report(f"the server sends {wanted.name} whole again: starting over")
             part.restart()
         length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdigit() else None
+        total = int(length) if length.isascii() and length.isdigit() else None
     if total is None:
         total = part.total
     if wanted.size_bytes not in {None, total}:

@@ -243,10 +243,10 @@ def _refusal(response: requests.Response) -> ModelError:
         404: "there is no such file",
         410: "the file is gone",
     }.get(status, "the server does not give the file")
-    return ModelError(
-        f"{shown(response.url)} answered {status}: {why}\n"
-        "next: check the address, or download the file elsewhere and name it by its path"
-    )
+    step = "check the address, or download the file elsewhere and name it by its path"
+    if status in {401, 403}:
+        step += "; a model of the hub is named owner/repo:file, for which HF_TOKEN is used"
+    return ModelError(f"{shown(response.url)} answered {status}: {why}\nnext: {step}")
 
 
 def _pinned(pin: Pin | None, index: int) -> str | None:
@@ -281,6 +281,8 @@ def _pull(
     if len(sizes) == len(source.files):
         there = sum(path.stat().st_size for path in partials if path.exists())
         check_space(incoming, max(0, sum(sizes) - there), sum(sizes))
+    size = f" ({amount(sum(sizes))})" if len(sizes) == len(source.files) else ""
+    client.report(f"pulling {shown(str(reference))}{size}: {len(partials)} file(s) to {incoming}")
     arrived = [
         download(wanted, partial, client)
         for wanted, partial in zip(source.files, partials, strict=True)

@@ -16,7 +16,11 @@ def amount(size_bytes: float, like: float | None = None) -> str:
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if scale >= factor:
             value = size_bytes / factor
-            return f"{value:.1f} {unit}" if unit == "GB" else f"{value:.0f} {unit}"
+            return (
+                f"{value:.1f} {unit}"
+                if unit == "GB" or scale < 10 * factor
+                else f"{value:.0f} {unit}"
+            )
     return f"{size_bytes:.0f} B"
 
 

@@ -38,24 +38,8 @@ _FREQUENT = (
     *("object", "string", "integer", "number", "array", "items", "enum"),
     *(" s", " p", " d", " m", " l", " g", " r", " e", " u"),
     *("ing", "tion", "er", "ed", "es", "en", "al", "ou", "or", "an", "le", "ar", "th", "he", "in"),
-    *(
-        "ll",
-        "ve",
-        "ly",
-        "ss",
-        "ch",
-        "us",
-        "et",
-        "il",
-        "as",
-        "ur",
-        "om",
-        "el",
-        "ic",
-        "ot",
-        "ow",
-        "ro",
-    ),
+    *("ll", "ve", "ly", "ss", "ch", "us", "et", "il", "as", "ur", "om", "el", "ic", "ot", "ow"),
+    "ro",
 )
 
 _CONTROL = (TEXT_START, TURN_START, TURN_END, TOOLS)

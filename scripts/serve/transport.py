@@ -241,12 +241,12 @@ def _fault(error: Exception, url: str, patience: Patience) -> Passing | ModelErr
     reasons = [link.strerror for link in chain if isinstance(link, OSError) and link.strerror]
     if has(requests.exceptions.ProxyError):
         what = "can't be reached: the proxy in HTTPS_PROXY or HTTP_PROXY fails"
-    elif has(requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
-        what = f"did not take a connection within {patience.connect_seconds:g} s"
-    elif has(requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
-        what = f"sent nothing for {patience.read_seconds:g} s"
     elif has(urllib3.exceptions.NameResolutionError):
         what = "can't be reached: its name does not resolve"
+    elif has(requests.ConnectTimeout):
+        what = f"did not take a connection within {patience.connect_seconds:g} s"
+    elif has(requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError):
+        what = f"sent nothing for {patience.read_seconds:g} s"
     elif has(urllib3.exceptions.IncompleteRead):
         what = "broke off in the middle"
     elif reasons:
@@ -308,7 +308,7 @@ def _retry_after(value: str | None) -> float | None:
     """Read a Retry-After header, seconds or a date, as seconds from now."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if value.isascii() and value.strip().isdigit():
         return float(value)
     try:
         when = parsedate_to_datetime(value)

@@ -35,12 +35,22 @@ class _Parser(argparse.ArgumentParser):
     """Raises `UsageError`, and repeats no value: one of them may be a key given by mistake."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(re.sub(r": '.*'|\binvalid \w+ value: .*", " takes another kind", message))
+        shown = re.sub(
+            r": invalid .* value: .*", " takes another kind of value; see --help", message
+        )
+        raise UsageError(shown)
 
 
-def _seconds(text: str) -> float:
+def _amount(text: str) -> float:
     value = float(text)
     if not 0 <= value < 10**9:
+        raise ValueError
+    return value
+
+
+def _amount_above_zero(text: str) -> float:
+    value = _amount(text)
+    if value == 0:
         raise ValueError
     return value
 
@@ -80,16 +90,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--probe-loading-status", metavar="N", type=_positive, default=503)
     add("--concurrency", metavar="N", type=_positive, default=3, help="streams at once (3)")
-    add("--wait-seconds", metavar="S", type=_seconds, default=600.0, help="until ready (600)")
-    add("--check-seconds", metavar="S", type=_seconds, default=120.0, help="each check (120)")
+    add("--wait-seconds", metavar="S", type=_amount, default=600.0, help="until ready (600)")
+    add(
+        "--check-seconds",
+        metavar="S",
+        type=_amount_above_zero,
+        default=120.0,
+        help="each check (120)",
+    )
     add("--ca-file", metavar="PATH", type=Path, help="PEM file of the CA to trust")
     add(
         "--min-tokens-per-second",
         metavar="F",
-        type=_seconds,
+        type=_amount,
         help="fail when the slowest of the streams at once is slower",
     )
     add("--engine", metavar="NAME", help="the engine's name, for the receipt and its version")
+    add("--engine-package", metavar="NAME", help="the package it comes from, for the receipt")
     add("--process", metavar="PATH", type=Path, help="record of the server's process")
     add("--log", metavar="PATH", type=Path, help="the server's log, quoted when it dies")
     add("--stand-in", action="store_true", help="the model is the project's stand-in: say so")
@@ -139,6 +156,7 @@ def _options(parsed: argparse.Namespace, environment: Mapping[str, str]) -> Opti
         ca_file=parsed.ca_file,
         minimum_tokens_per_second=parsed.min_tokens_per_second,
         engine=parsed.engine,
+        engine_package=parsed.engine_package,
         process=parsed.process,
         log=parsed.log,
         stand_in=parsed.stand_in,

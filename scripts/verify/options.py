@@ -66,6 +66,7 @@ class Options:
     ca_file: Path | None = None
     minimum_tokens_per_second: float | None = None
     engine: str | None = None
+    engine_package: str | None = None
     process: Path | None = None
     log: Path | None = None
     stand_in: bool = False

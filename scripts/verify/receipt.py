@@ -113,10 +113,11 @@ class Concurrency:
 
 @dataclass(frozen=True)
 class Engine:
-    """The engine's name as the caller gave it, and its version as the server reports it."""
+    """The engine's name and package as the caller gave them, and its version as it reports it."""
 
     name: str | None
     version: str | None
+    package: str | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,11 @@ class Receipt:
             "endpoint_url": self.endpoint_url,
             "verified_at": self.verified_at,
             "verified_from": self.verified_from,
-            "engine": {"name": self.engine.name, "version": self.engine.version},
+            "engine": {
+                "name": self.engine.name,
+                "version": self.engine.version,
+                "package": self.engine.package,
+            },
             "model": {
                 "id": self.model.id,
                 "owned_by": self.model.owned_by,
@@ -219,6 +224,7 @@ class Receipt:
             engine=Engine(
                 name=_optional_text(value, "engine", "name"),
                 version=_optional_text(value, "engine", "version"),
+                package=_optional_text(value, "engine", "package"),
             ),
             model=Model(
                 id=_optional_text(value, "model", "id"),

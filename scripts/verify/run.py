@@ -88,7 +88,11 @@ def verify(options: Options, scrubber: Scrubber, output: Output) -> Verdict:
         endpoint_url=options.endpoint.url,
         verified_at=datetime.now(UTC).isoformat(timespec="seconds"),
         verified_from=socket.gethostname(),
-        engine=Engine(options.engine, _engine_version(context) if failure is None else None),
+        engine=Engine(
+            options.engine,
+            _engine_version(context) if failure is None else None,
+            options.engine_package,
+        ),
         model=_model(context),
         time_to_first_token_seconds=context.findings.time_to_first_token_seconds,
         tokens_per_second=context.findings.tokens_per_second,
@@ -130,7 +134,7 @@ def _perform(name: str, step: Step, server: LocalServer) -> tuple[Check, Failure
     except Exception as error:  # a defect of ours must still give a receipt, and no traceback
         failure = Failure(
             "the check to run",
-            excerpt(f"{type(error).__name__}: {error}"),
+            excerpt(server.scrub(f"{type(error).__name__}: {error}")),
             "this is a defect of scripts.verify: report it",
         )
     death = None if failure.never_ready else server.death()

@@ -13,6 +13,10 @@ DONE = "[DONE]"
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 """Where engines put what a model thinks before it answers: no field of OpenAI's own."""
 
+BURST_SECONDS = 0.005
+"""A stream within this time came in one burst (a gateway gathered it, or the model is a toy): its
+rate would be that of reading it here."""
+
 
 class EventParser:
     """Takes server-sent events apart as their bytes come.
@@ -67,13 +71,12 @@ class ChatStream:
     """What came of one streamed chat.
 
     A chunk is one event with text in its delta: answer (`answer_chunks`) or reasoning
-    (`reasoning_chunks`). `pieces` counts the reads from the network that brought any. Times are
-    in seconds since the request began: to the first chunk, and to the finish reason.
+    (`reasoning_chunks`). Times are in seconds since the request began: to the first chunk, and to
+    the finish reason.
     """
 
     answer_chunks: int = 0
     reasoning_chunks: int = 0
-    pieces: int = 0
     first_seconds: float | None = None
     finish_seconds: float = 0.0
     finish_reason: str | None = None
@@ -97,17 +100,17 @@ class ChatStream:
 
         Up to the finish reason, not the last chunk, since `usage` also counts the token that
         ends an answer. None where that can't be measured: there is no second token, or all of
-        them came in one piece.
+        them came within `BURST_SECONDS`.
         """
-        if self.first_seconds is None or self.tokens < 2 or self.pieces < 2:
+        if self.first_seconds is None or self.tokens < 2:
             return None
         seconds = self.finish_seconds - self.first_seconds
-        return (self.tokens - 1) / seconds if seconds > 0 else None
+        return (self.tokens - 1) / seconds if seconds > BURST_SECONDS else None
 
     def in_words(self) -> str:
         """How far it came."""
         thinking = f", {self.reasoning_chunks} of them reasoning" if self.reasoning_chunks else ""
-        return f"{self.chunks} chunks{thinking}"
+        return f"{self.chunks} chunk{'' if self.chunks == 1 else 's'}{thinking}"
 
     def take(self, chunk: Json, seconds: float) -> None:
         """Take in one chunk that came `seconds` after the request began."""
@@ -147,14 +150,12 @@ def read_chat(
     stream = ChatStream()
 
     def take(events: list[str]) -> bool:
-        before = stream.chunks
         for event in events:
             if event.strip() == DONE:
                 stream.done = True
                 break
             stream.take(_chunk(event, stream, quote), clock() - began)
             note(f"{stream.in_words()} had come")
-        stream.pieces += stream.chunks > before
         return stream.done
 
     if not any(take(parser.feed(part)) for part in data):

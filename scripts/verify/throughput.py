@@ -33,7 +33,7 @@ def chat_stream(context: Context, deadline: Deadline) -> str:
             stream.in_words(),
             "no usage" if stream.counted_tokens is None else f"{stream.counted_tokens} tokens",
             f"first after {stream.first_seconds or 0.0:.2f} s",
-            "all at once" if rate is None else f"{rate:.1f} tokens/s",
+            "in one burst" if rate is None else f"{rate:.1f} tokens/s",
         ]
     )
 
@@ -41,7 +41,7 @@ def chat_stream(context: Context, deadline: Deadline) -> str:
 def concurrency(context: Context, deadline: Deadline) -> str:
     """N streams at once all come to their end with text, none slower than the stated minimum.
 
-    A stream that came in one piece has no rate of its own; it is held to the minimum by its
+    A stream that came in one burst has no rate of its own; it is held to the minimum by its
     tokens over its whole time.
     """
     count = context.options.concurrency

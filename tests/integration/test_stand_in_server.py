@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scripts.serve.stand_in import ANSWER, write_stand_in
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 KEY = "a-key-of-this-test"
 SECONDS_TO_START = 20
@@ -235,7 +235,7 @@ TOOLS = {
                 "book",
                 {
                     "seats": {"type": "integer", "minimum": 1, "maximum": 9},
-                    "class": {"enum": ["eco", "business"]},
+                    "class": {"enum": ["eco"]},
                     "guests": {
                         "type": "array",
                         "minItems": 1,
@@ -245,14 +245,20 @@ TOOLS = {
                             "required": ["name", "vip"],
                         },
                     },
-                    "note": {"type": "string"},
+                    "note": {"type": "string", "minLength": 20},
+                    "more": {"type": "string"},
                 },
-                required=["seats", "class", "guests"],
+                required=["seats", "class", "guests", "note"],
             )
         ],
         (
             "book",
-            {"seats": 1, "class": "business", "guests": [{"name": "stand-in", "vip": True}]},
+            {
+                "seats": 1,
+                "class": "eco",
+                "guests": [{"name": "stand-in", "vip": True}],
+                "note": "stand-in" * 3,
+            },
         ),
     ),
     "two tools": (
@@ -279,13 +285,7 @@ def test_an_offered_tool_is_called_with_arguments_that_fit(
         temperature=temperature,
         max_tokens=200,
     )
-    if "class" in expected[1]:
-        # Which of an enumeration's values comes is the model's own affair.
-        name, arguments = only_call(choice)
-        assert arguments.pop("class") in {"eco", "business"}
-        assert (name, {**arguments, "class": "business"}) == expected
-    else:
-        assert only_call(choice) == expected
+    assert only_call(choice) == expected
     assert not choice["message"].get("content")
 
 
@@ -358,43 +358,26 @@ class Reply(BaseModel):
 def test_an_answer_by_a_schema_validates_and_ends(
     client: Client, schema: type[BaseModel], temperature: float
 ):
+    wanted = {"name": "it", "strict": True, "schema": schema.model_json_schema()}
     choice = client.chat(
         user("Describe someone."),
         temperature=temperature,
         max_tokens=200,
-        response_format={
-            "type": "json_schema",
-            "json_schema": {"name": "it", "strict": True, "schema": schema.model_json_schema()},
-        },
+        response_format={"type": "json_schema", "json_schema": wanted},
     )
     assert choice["finish_reason"] == "stop"
     schema.model_validate_json(choice["message"]["content"])
 
 
 def test_an_ordinary_schema_takes_under_a_hundred_tokens(client: Client):
-    properties = {"title": {"type": "string"}, "year": {"type": "integer"}}
-    answer = client.post(
-        "/v1/chat/completions",
-        {
-            "messages": [user("A film?")],
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {
-                    "name": "film",
-                    "schema": {
-                        "type": "object",
-                        "properties": properties,
-                        "required": ["title", "year"],
-                    },
-                },
-            },
-        },
-    ).json()
-    assert json.loads(answer["choices"][0]["message"]["content"]) == {
-        "title": "stand-in",
-        "year": 1,
+    schema = {
+        "type": "object",
+        "properties": {"title": {"type": "string"}, "year": {"type": "integer"}},
+        "required": ["title", "year"],
     }
-    assert answer["usage"]["completion_tokens"] < 100
+    wanted = {"type": "json_schema", "json_schema": {"name": "film", "schema": schema}}
+    choice = client.chat(user("A film?"), response_format=wanted, max_tokens=99)
+    assert json.loads(choice["message"]["content"]) == {"title": "stand-in", "year": 1}
 
 
 def test_a_json_object_is_one_and_says_something(client: Client):
@@ -421,7 +404,7 @@ TEXTS = (
 
 def test_embeddings_are_unit_vectors_and_differ(embedder: Client):
     vectors = embedder.embed(*TEXTS)
-    assert vectors.shape == (len(TEXTS), 640)
+    assert vectors.shape == (len(TEXTS), 768)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
     likeness = vectors @ vectors.T - np.eye(len(TEXTS))
     assert likeness.max() < 0.99
@@ -458,10 +441,3 @@ def test_a_server_without_embeddings_says_so(chatter: Client):
     answer = chatter.post("/v1/embeddings", {"input": "hi", "model": "any"})
     assert answer.status_code == 501
     assert "does not support embeddings" in answer.text
-
-
-def test_no_answer_without_the_key(client: Client):
-    answer = requests.post(
-        f"{client.origin}/v1/chat/completions", json={"messages": [user("hi")]}, timeout=10
-    )
-    assert answer.status_code == 401

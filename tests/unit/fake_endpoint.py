@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 from scripts.verify.options import Options, parse_endpoint
+from scripts.verify.outcome import ExitStatus
 from scripts.verify.output import Output
 from scripts.verify.receipt import Check, Receipt
 from scripts.verify.run import Verdict, verify
@@ -139,6 +140,18 @@ class FakeEndpoint:
         """Answer `method path` with `replies`, one after the other; the last one stays."""
         self._scripts[method, path] = _last_stays(replies)
 
+    def on_chats(self, where: str, reply: Reply) -> None:
+        """Answer by `reply` the chats whose request holds the field `where` ("": plain ones)."""
+        fields = {"stream", "tools", "response_format"}
+
+        def choose(exchange: Exchange) -> None:
+            asked = fields & set(exchange.body)
+            authorized = exchange.authorization == f"Bearer {self.key}"
+            matches = where in asked if where else not asked
+            (reply if authorized and matches else self.behave)(exchange)
+
+        self.on("POST", CHAT, choose)
+
     def asked(self, method: str, path: str) -> list[Exchange]:
         return [e for e in self.exchanges if (e.method, e.path) == (method, path)]
 
@@ -256,12 +269,15 @@ def chat_answer(model: str, body: dict[str, Any]) -> Any:
     """The good answer to a chat: a tool call or JSON where the request asks for one."""
     if "tools" in body:
         name = body["tools"][0]["function"]["name"]
-        call = {"name": name, "arguments": '{"city": "Paris"}'}
-        tool_calls = [{"id": "1", "type": "function", "function": call}]
-        return chat_message(model, {"content": None, "tool_calls": tool_calls}, "tool_calls")
+        return chat_message(model, tool_call(name, '{"city": "Paris"}'), "tool_calls")
     if "response_format" in body:
         return chat_message(model, {"content": '{"sky": "blue", "sure": true}'})
     return chat_message(model, {"content": "Hello there."})
+
+
+def tool_call(name: str, arguments: Any) -> Any:
+    function = {"name": name, "arguments": arguments}
+    return {"content": None, "tool_calls": [{"type": "function", "function": function}]}
 
 
 def embedding_answer(*vectors: Any) -> Any:
@@ -288,6 +304,16 @@ class Verified:
         check = self.receipt.failed_check
         assert check is not None, self.stderr
         return check
+
+    def failed_at(self, name: str) -> str:
+        """Hold it to have failed at `name` and nowhere else; return what was seen."""
+        assert self.failed.name == name, self.stderr
+        assert self.verdict.exit_status == ExitStatus.FAILED
+        assert self.failed.expected
+        assert self.failed.next_step
+        states = [check.status for check in self.receipt.checks]
+        assert set(states[states.index("failed") + 1 :]) <= {"skipped"}
+        return self.failed.seen or ""
 
     def check(self, name: str) -> Check:
         return next(check for check in self.receipt.checks if check.name == name)

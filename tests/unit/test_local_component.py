@@ -35,6 +35,7 @@ def arguments(**changed: object) -> LocalServerArgs:
         "stand_in": True,
         "keys": {"default": 1, "alice": 3},
         "server_build": "wheel",
+        "server_package": "xllamacpp 1",
         "home": PurePath(".state/servers/local"),
         "replaces": "no-record-1",
         "python": [".venv/bin/python"],
@@ -108,8 +109,9 @@ def test_the_old_server_goes_before_the_new_one_comes():
         {"launch": launch(LlamaCppOptions("tiny", 4096, 8))},
         {"replaces": "died-1"},
         {"server_build": "path"},
+        {"server_package": "xllamacpp 2"},
     ],
-    ids=["flag", "death", "build"],
+    ids=["flag", "death", "build", "package"],
 )
 def test_what_makes_another_server_changes_its_triggers(changed):
     before, after = deployed(), deployed(**changed)

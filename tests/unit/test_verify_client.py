@@ -188,7 +188,7 @@ def test_a_redirect_to_another_origin_is_refused(endpoint: FakeEndpoint):
         endpoint.on("GET", MODELS, lambda e: e.send(307, b"", Location=f"{other.url}/v1/models"))
         with pytest.raises(Failure) as caught:
             ask(endpoint)
-        assert f"another origin, {other.url}: not followed" in caught.value.seen
+        assert f"another origin, {other.url}/v1/models: not followed" in caught.value.seen
         assert other.exchanges == []
 
 

@@ -85,8 +85,8 @@ def test_without_usage_each_chunk_is_a_token():
     assert stream.tokens == 4
 
 
-def test_a_stream_in_one_piece_has_no_rate():
-    stream = read(b"".join(chat_events("m")))
+def test_a_stream_in_one_burst_has_no_rate():
+    stream = read(*chat_events("m"), times=[0.5 + n * 0.0001 for n in range(7)])
     assert stream.chunks == 4
     assert stream.tokens_per_second is None
 
@@ -131,7 +131,7 @@ def test_an_error_within_the_stream_fails_it(error: object):
 def test_an_event_that_is_no_object_fails_the_stream(event: bytes):
     with pytest.raises(Failure) as caught:
         read(chat_events("m")[1], event)
-    assert caught.value.seen.startswith("after 1 chunks: ")
+    assert caught.value.seen.startswith("after 1 chunk: ")
 
 
 def test_deeply_nested_json_fails_the_stream_and_not_the_program():

@@ -137,6 +137,7 @@ def test_a_name_without_an_address_is_said_to_be_that(monkeypatch: pytest.Monkey
     def no_address(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
+    monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(socket, "getaddrinfo", no_address)
     result = verified("https://llm.example.com", key=KEY, wait_seconds=0)
     assert result.failed.seen.startswith("no address for the name llm.example.com")
@@ -147,6 +148,7 @@ def test_a_connection_that_times_out_asks_for_allowed_cidrs(monkeypatch: pytest.
     def silence(*_: object, **__: object) -> None:
         raise TimeoutError("timed out")
 
+    monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr("urllib3.util.connection.create_connection", silence)
     result = verified("https://192.0.2.1", key=KEY, wait_seconds=0)
     assert result.failed.seen == "the connection timed out"

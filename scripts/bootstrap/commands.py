@@ -1,0 +1,235 @@
+"""scripts/up, down, pulumi and doctor."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.bootstrap import backend, locks, stack, summary
+from scripts.bootstrap.console import BootstrapError, note
+from scripts.bootstrap.environment import Prepared, prepare
+from scripts.bootstrap.places import Checkout, this_checkout, write_whole
+from scripts.bootstrap.running import INTERRUPTED, run_live
+
+# Arguments of `pulumi destroy` with which something of the stack stays.
+_PARTIAL = ("--target", "-t", "--exclude", "-x", "--exclude-protected", "--preview-only")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status."""
+    commands = {"up": up, "down": down, "pulumi": pulumi, "doctor": doctor}
+    command = commands.get(arguments[0]) if arguments else None
+    if command is None:
+        note(f"usage: python scripts/bootstrap {'|'.join(commands)} [arguments]")
+        return 2
+    try:
+        return command(this_checkout(), list(arguments[1:]))
+    except BootstrapError as error:
+        note(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        note("interrupted; the same command goes on from here")
+        return INTERRUPTED
+    except OSError as error:
+        note(f"error: {error}\nnext: see that path's disk and permissions")
+        return 1
+
+
+def up(checkout: Checkout, arguments: list[str]) -> int:
+    """Bring the stack up, check that it answers, and say how to talk to it."""
+    name, rest = stack.parse(arguments)
+    ready = prepare(checkout, name, os.environ)
+    interrupted = _settle_locks(ready, name)
+    if not stack.exists(checkout, name, ready.backend, ready.cli, ready.variables):
+        stack.create(checkout, name, ready.backend, ready.cli, ready.variables)
+        if stack.is_local(checkout, name):
+            stack.use_stand_in_unless_hub_answers(checkout, name, ready.cli, ready.variables)
+    began = datetime.datetime.now(datetime.UTC)
+    status = _pulumi(ready, ["up", "--yes", "--stack", name, "--suppress-outputs", *rest])
+    if status != 0:
+        again = f"scripts/up {name}"
+        note(
+            f"interrupted: {again} goes on from here"
+            if status == INTERRUPTED
+            else f"error: pulumi up ended with status {status}\n"
+            f"next: see its last lines above, then {again}"
+        )
+        return status
+    if "--preview-only" in rest:
+        return 0
+    if interrupted:
+        _forget_interrupted_creation(ready, name)
+    outputs = _outputs(ready, name)
+    ca_file = _write_ca(checkout, name, outputs)
+    if outputs.url is not None and not _verified_since(outputs, began):
+        _verify(ready, outputs, ca_file)
+    for line in summary.closing_lines(outputs, name, _pulumi_from_here(checkout), ca_file):
+        print(line)
+    return 0
+
+
+def down(checkout: Checkout, arguments: list[str]) -> int:
+    """Destroy what the stack has, and say what still bills."""
+    name, rest = stack.parse(arguments)
+    chosen = backend.choose(checkout, os.environ)
+    if chosen.folder is not None and not stack.in_folder(chosen.folder, name):
+        raise _no_such_stack(name, chosen, stack.names_in_folder(chosen.folder))
+    ready = prepare(checkout, name, os.environ)
+    if not stack.exists(checkout, name, ready.backend, ready.cli, ready.variables):
+        raise _no_such_stack(name, ready.backend, _names(ready))
+    _settle_locks(ready, name)
+    billing = _outputs(ready, name).billing
+    status = _pulumi(ready, ["destroy", "--yes", "--stack", name, *rest])
+    partial = any(argument.partition("=")[0] in _PARTIAL for argument in rest)
+    print(
+        summary.what_bills(
+            billing,
+            all_gone=status == 0 and not partial,
+            stack=name,
+            pulumi=_pulumi_from_here(checkout),
+        )
+    )
+    if status not in (0, INTERRUPTED):
+        note(f"error: pulumi destroy ended with status {status}\nnext: scripts/down {name} again")
+    return status
+
+
+def pulumi(checkout: Checkout, arguments: list[str]) -> int:
+    """Become the CLI, in this checkout's environment."""
+    ready = prepare(checkout, stack.named(arguments), os.environ)
+    if not Path.cwd().is_relative_to(checkout.root):
+        os.chdir(checkout.root)
+    os.execve(ready.cli.program, [str(ready.cli.program), *arguments], dict(ready.variables))  # noqa: S606
+
+
+def doctor(checkout: Checkout, arguments: list[str]) -> int:
+    """Say what is missing on this machine, and what to type for it."""
+    from scripts.bootstrap.doctor import examine
+
+    name, rest = stack.parse(arguments)
+    if rest:
+        raise BootstrapError(f"doctor takes no {rest[0]!r}", "scripts/doctor [STACK]")
+    return examine(checkout, name, os.environ)
+
+
+def _pulumi(ready: Prepared, arguments: Sequence[str]) -> int:
+    command = [str(ready.cli.program), *arguments]
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        command.append("--non-interactive")
+    sys.stdout.flush()
+    return run_live(command, ready.checkout.root, ready.variables)
+
+
+def _settle_locks(ready: Prepared, name: str) -> bool:
+    """Remove what a dead pulumi left locked; whether there was one.
+
+    Raises `BootstrapError` where a living one holds the stack.
+    """
+    folder = ready.backend.folder
+    if folder is None:
+        return False
+    held = locks.read(folder, name)
+    if not locks.stale(held, name, locks.is_running_pulumi, locks.this_host()):
+        return False
+    done = stack.run(
+        ready.checkout, ready.cli, ready.variables, ["cancel", "--yes", "--stack", name]
+    )
+    if done.returncode != 0:
+        raise BootstrapError(
+            f"the lock of a pulumi that is gone can't be removed: {done.stderr.strip()}",
+            f"scripts/pulumi cancel --stack {name}",
+        )
+    for lock in held:
+        note(
+            f"Removed the lock of a pulumi that is gone (pid {lock.pid}, since {lock.timestamp}): "
+            "going on from what it did."
+        )
+    return True
+
+
+def _forget_interrupted_creation(ready: Prepared, name: str) -> None:
+    """Clear the state of creations that a killed pulumi began and this one has done again."""
+    arguments = ["refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--stack", name]
+    done = stack.run(ready.checkout, ready.cli, ready.variables, arguments)
+    if done.returncode != 0:
+        note(f"note: the state still lists an interrupted creation: {done.stderr.strip()}")
+
+
+def _outputs(ready: Prepared, name: str) -> summary.Outputs:
+    """Return the stack's outputs. Raises `BootstrapError` where they can't be read."""
+    arguments = ["stack", "output", "--json", "--show-secrets", "--stack", name]
+    done = stack.run(ready.checkout, ready.cli, ready.variables, arguments)
+    if done.returncode != 0:
+        raise BootstrapError(
+            f"the outputs of {name} can't be read: {done.stderr.strip()}", "see that message"
+        )
+    return summary.read(json.loads(done.stdout))
+
+
+def _verified_since(outputs: summary.Outputs, began: datetime.datetime) -> bool:
+    try:
+        return datetime.datetime.fromisoformat(outputs.verified_at) >= began
+    except (ValueError, TypeError):
+        return False
+
+
+def _verify(ready: Prepared, outputs: summary.Outputs, ca_file: Path | None) -> None:
+    """Check that an endpoint which this run did not change answers still."""
+    command = [str(ready.python), "-m", "scripts.verify", str(outputs.url), "--quiet", "--json"]
+    command += ["--key-env", "LLM_ENDPOINT_KEY", "--concurrency", "1", "--wait-seconds", "60"]
+    if outputs.model:
+        command += ["--model", outputs.model]
+    if ca_file is not None:
+        command += ["--ca-file", str(ca_file)]
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=ready.checkout.root,
+        env={**ready.variables, "LLM_ENDPOINT_KEY": outputs.key or ""},
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BootstrapError(
+            f"nothing had to be changed, but the endpoint does not answer as it should:\n"
+            f"{done.stderr.strip()}",
+            "scripts/down and scripts/up make it anew; its log is in the message above",
+        )
+    note(f"{outputs.url} answers.")
+
+
+def _write_ca(checkout: Checkout, name: str, outputs: summary.Outputs) -> Path | None:
+    if outputs.ca_certificate is None:
+        return None
+    file = checkout.make_state() / f"{name.replace('/', '-')}-ca.pem"
+    write_whole(file, outputs.ca_certificate)
+    return file
+
+
+def _names(ready: Prepared) -> list[str]:
+    listed = stack.run(ready.checkout, ready.cli, ready.variables, ["stack", "ls", "--json"])
+    return [entry["name"] for entry in json.loads(listed.stdout)] if not listed.returncode else []
+
+
+def _no_such_stack(name: str, where: backend.Backend, names: Sequence[str]) -> BootstrapError:
+    return BootstrapError(
+        f"the backend {where.shown} ({where.why}) has no stack {name}",
+        f"name one that it has ({', '.join(names)})"
+        if names
+        else "it has none of this project: nothing to take away, or another backend is meant "
+        "(PULUMI_BACKEND_URL, pulumi login)",
+    )
+
+
+def _pulumi_from_here(checkout: Checkout) -> str:
+    """Return how scripts/pulumi is called from the working directory."""
+    script = checkout.root / "scripts" / "pulumi"
+    here = Path.cwd() == checkout.root
+    return "scripts/pulumi" if here else shlex.quote(str(script))

@@ -1,0 +1,90 @@
+"""The environment in which Pulumi runs, made ready: interpreter, CLI, plugins, state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.bootstrap import backend as backends
+from scripts.bootstrap import pins, plugins, pulumi_cli, stack, virtual_environment
+from scripts.bootstrap.backend import Backend
+from scripts.bootstrap.console import note
+from scripts.bootstrap.memory import Memory
+from scripts.bootstrap.places import Checkout, cache_root
+from scripts.bootstrap.published import Releases
+from scripts.bootstrap.pulumi_cli import Cli
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that Pulumi needs here. `variables` is the whole environment to run it in."""
+
+    checkout: Checkout
+    python: Path
+    cli: Cli
+    plugins: plugins.Plan
+    backend: Backend
+    variables: Mapping[str, str]
+
+
+def prepare(checkout: Checkout, stack_name: str | None, environment: Mapping[str, str]) -> Prepared:
+    """Make ready what the stack needs, or what is there already when no stack is named.
+
+    Raises `BootstrapError`. The state (passphrase) is made last, when the rest is there.
+    """
+    local_only = stack_name is None or stack.is_local(checkout, stack_name)
+    python = virtual_environment.ensure(checkout, local_only=local_only, environment=environment)
+    pinned = pins.load(checkout.root / "pins.toml")
+    releases = Releases(pinned.release, cache_root(environment))
+    memory = Memory(checkout.make_state() / "answers.json")
+    cli = pulumi_cli.choose(checkout, pinned, releases, environment, memory)
+    plan = plugins.ensure(
+        checkout,
+        cli,
+        releases,
+        plugins.needed(python, local_only=local_only),
+        environment,
+    )
+    backend = backends.choose(checkout, environment)
+    variables = assemble(
+        environment,
+        python=python,
+        cli=cli,
+        backend=backend,
+        plugin_variables=plugins.variables(checkout, plan, environment),
+        passphrase_variables=backends.passphrase_variables(checkout, stack_name, environment),
+    )
+    if backend.why == "the default" and backend.folder is not None:
+        backend.folder.mkdir(exist_ok=True)
+    note(f"Backend: {backend.shown} ({backend.why})")
+    return Prepared(checkout, python, cli, plan, backend, variables)
+
+
+def assemble(
+    environment: Mapping[str, str],
+    *,
+    python: Path,
+    cli: Cli,
+    backend: Backend,
+    plugin_variables: Mapping[str, str],
+    passphrase_variables: Mapping[str, str],
+) -> dict[str, str]:
+    """Return the environment to run Pulumi in: the virtual environment and the CLI first on PATH.
+
+    A language host that is built here starts the `python3` that is first there, and ignores
+    `runtime.options.virtualenv`.
+    """
+    variables = {name: value for name, value in environment.items() if name != "PYTHONHOME"}
+    folders = [str(python.parent), str(cli.program.parent), environment.get("PATH", os.defpath)]
+    return {
+        **variables,
+        "PATH": os.pathsep.join(folders),
+        "VIRTUAL_ENV": str(python.parents[1]),
+        "PULUMI_BACKEND_URL": backend.url,
+        "PULUMI_SKIP_UPDATE_CHECK": "1",
+        "PULUMI_SUPPRESS_NEO_LINK": "true",
+        **plugin_variables,
+        **passphrase_variables,
+    }

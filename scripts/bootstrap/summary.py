@@ -1,0 +1,107 @@
+"""What is said at the end: where the endpoint is, how to talk to it, what still bills."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A stack's outputs, as far as they are spoken of. `key` is shown to nobody."""
+
+    state: str
+    url: str | None
+    model: str | None
+    embedding_model: str | None
+    key: str | None
+    ca_certificate: str | None
+    verified_at: str
+    notice: str | None
+    billing: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Outputs(state={self.state!r}, url={self.url!r})"
+
+
+def read(outputs: Mapping[str, object]) -> Outputs:
+    """Return the outputs in what `pulumi stack output --json --show-secrets` printed."""
+
+    def text(name: str) -> str | None:
+        value = outputs.get(name)
+        return value if isinstance(value, str) and value else None
+
+    receipt = _object(outputs.get("verification"))
+    notice = _object(receipt.get("model")).get("notice")
+    billed = outputs.get("billing")
+    entries = cast("list[object]", billed) if isinstance(billed, list) else []
+    bills = [_object(entry) for entry in entries]
+    return Outputs(
+        state=text("state") or "",
+        url=text("endpoint_url"),
+        model=text("model"),
+        embedding_model=text("embedding_model"),
+        key=text("api_key"),
+        ca_certificate=text("ca_certificate"),
+        verified_at=str(receipt.get("verified_at", "")),
+        notice=notice if isinstance(notice, str) else None,
+        billing=tuple(
+            str(entry.get("resource"))
+            for entry in bills
+            if entry.get("running") or entry.get("parked")
+        ),
+    )
+
+
+def _object(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def closing_lines(outputs: Outputs, stack: str, pulumi: str, ca_file: Path | None) -> list[str]:
+    """Return what `scripts/up` ends with; `pulumi` is how scripts/pulumi is called from here."""
+    key = f"{pulumi} stack output api_key --show-secrets --stack {stack}"
+    if outputs.url is None:
+        return [
+            f"{stack} is parked: it serves nothing, and its keys are kept.",
+            f"  key:      {key}",
+        ]
+    lines = [
+        "",
+        f"  endpoint: {outputs.url}/v1",
+        f"  model:    {outputs.model}",
+        f"  key:      {key}",
+        "",
+        f"  {curl(outputs.url, outputs.model, key, ca_file)}",
+        "",
+    ]
+    return [*lines, *([outputs.notice] if outputs.notice else [])]
+
+
+def curl(url: str, model: str | None, key: str, ca_file: Path | None) -> str:
+    """Return the one line that talks to the endpoint, with the command `key` for the key."""
+    body: dict[str, object] = {"messages": [{"role": "user", "content": "Hello!"}]}
+    if model:
+        body = {"model": model, **body}
+    words = ["curl", "-sS", f"{url}/v1/chat/completions"]
+    if ca_file is not None:
+        words += ["--cacert", str(ca_file)]
+    return (
+        f'{shlex.join(words)} -H "Authorization: Bearer $({key})" '
+        f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
+    )
+
+
+def what_bills(billing: Sequence[str], *, all_gone: bool, stack: str, pulumi: str) -> str:
+    """Return what `scripts/down` says of money."""
+    if all_gone:
+        gone = f" (what did: {', '.join(billing)})" if billing else ""
+        return f"{stack} is down. Nothing of it bills any more{gone}."
+    left = ", ".join(billing) if billing else "nothing of it bills"
+    return (
+        f"Not all of {stack} is gone. What may still bill: {left}. "
+        f"To see what is left: {pulumi} stack --stack {stack}"
+    )
