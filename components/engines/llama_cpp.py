@@ -15,6 +15,9 @@ PROGRAM = "llama-server"
 EMBEDDING_TOKENS = 2048
 """The longest text, in tokens, that a server with embeddings takes for one vector."""
 
+PROMPT_CACHE_MIB = 512
+"""Memory that the server may keep prompts in beside the model; its own default is 8 GiB."""
+
 RESERVED_FLAGS = frozenset(
     {
         "--model",
@@ -98,6 +101,8 @@ def launch(options: LlamaCppOptions) -> Launch:
         str(options.slots),
         "--cors-origins",
         "localhost",
+        "--cache-ram",
+        str(PROMPT_CACHE_MIB),
         "--no-ui",
         "--offline",
         *(_EMBEDDINGS if options.embeddings else ()),

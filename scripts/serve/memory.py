@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
-from components.gguf_header import read_header
+
+from components.gguf_header import GgufError, read_header
 from components.memory_fit import estimate, refusal
+from scripts.serve.errors import ServeError
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -37,13 +39,20 @@ def available_bytes(cgroup: Path = _CGROUP) -> int:
 def why_not(model: Path, size_bytes: int, arguments: Sequence[str], available: int) -> str | None:
     """Return why a `llama-server` with `arguments` can't hold `model` in `available` bytes.
 
-    None where it fits. `size_bytes` is the model's size over all its parts.
+    None where it fits. `size_bytes` is the model's size over all its parts. Raises `ServeError`
+    for a file whose header can't be read and for a cache type that llama.cpp does not know.
     """
-    header = read_header(model)
-    context = int(_value(arguments, "--ctx-size") or header.context_length or 4096)
-    slots = int(_value(arguments, "--parallel") or 1)
-    kv_type = _value(arguments, "--cache-type-k") or "f16"
-    need = estimate(header, size_bytes, context, slots, kv_type)
+    try:
+        header = read_header(model)
+        context = int(_value(arguments, "--ctx-size") or header.context_length or 4096)
+        slots = int(_value(arguments, "--parallel") or 1)
+        kv_type = _value(arguments, "--cache-type-k") or "f16"
+        need = estimate(header, size_bytes, context, slots, kv_type)
+    except (GgufError, ValueError) as error:
+        raise ServeError(
+            f"{model} can't be reckoned with: {error}\n"
+            "next: set model to a GGUF file that is whole, or engine_flags to what llama.cpp takes"
+        ) from None
     return refusal(need, available)
 
 

@@ -136,6 +136,13 @@ def test_a_file_of_no_stated_length_is_held_to_its_digest(job: Job):
     assert job.run() == WHOLE
 
 
+def test_a_body_without_a_length_that_ends_early_is_resumed(job: Job):
+    job.hub.faults = [Fault("m.gguf", without_length=True, cut=HALF)]
+    assert job.run(size_bytes=len(CONTENT)) == WHOLE
+    assert job.ranges() == [None, f"bytes={HALF}-"]
+    assert f"ended the file after {HALF} of {len(CONTENT)} bytes" in job.reports[0]
+
+
 def test_a_server_that_ignores_ranges_is_read_from_the_start(job: Job):
     job.hub.faults = [Fault("m.gguf", cut=HALF), Fault("m.gguf", ignore_range=True)]
     assert job.run() == WHOLE
@@ -188,6 +195,14 @@ def test_a_corrupted_download_is_pulled_again(job: Job):
     job.hub.faults = [Fault("m.gguf", damage=True)]
     assert job.run() == WHOLE
     assert any("came damaged" in line for line in job.reports)
+
+
+def test_a_damaged_beginning_is_found_out_and_pulled_again(job: Job):
+    job.hub.faults = [Fault("m.gguf", cut=1000) for _ in range(4)]
+    job.fails()
+    job.partial.write_bytes(CONTENT[:3999] + b"?")
+    assert job.run() == WHOLE
+    assert job.ranges()[-2:] == ["bytes=4000-", None]
 
 
 def test_a_download_that_stays_corrupted_names_both_digests(job: Job):

@@ -26,6 +26,7 @@ from scripts.serve.identity import (
     replacement_trigger,
     servers_of,
 )
+from scripts.serve.stand_in import write_stand_in
 
 # A server that listens on the port it is given, says what it sees, and ends on SIGTERM.
 SERVER = """
@@ -208,6 +209,25 @@ def test_a_model_that_does_not_fit_is_refused_before_anything_starts(home: Path,
     with pytest.raises(ServeError, match="needs 9 GB of 2 GB"):
         process.start(order(home), silent)
     assert not list(servers_of(home))
+
+
+def test_a_damaged_model_is_one_message(tmp_path: Path, monkeypatch):
+    monkeypatch.undo()
+    model = tmp_path / "damaged.gguf"
+    model.write_bytes(b"GGUF\x03\x00\x00")
+    with pytest.raises(ServeError, match="next: set model to a GGUF file that is whole"):
+        memory.why_not(model, 7, ["--ctx-size", "4096"], 10**9)
+
+
+def test_the_last_value_of_a_flag_is_the_one_that_counts(tmp_path: Path, monkeypatch):
+    monkeypatch.undo()
+    model = tmp_path / "tiny.gguf"
+    size = write_stand_in(model) and model.stat().st_size
+    small = ["--ctx-size", "1024", "--parallel", "1", "--cache-type-k=q8_0"]
+    assert memory.why_not(model, size, small, 10**9) is None
+    assert "memory" in str(memory.why_not(model, size, [*small, "--ctx-size", "1048576"], 10**9))
+    with pytest.raises(ServeError, match="kv_type is 'nope'"):
+        memory.why_not(model, size, [*small, "--cache-type-k", "nope"], 10**9)
 
 
 def test_a_taken_port_is_refused_with_its_holder_and_the_next_step(home: Path):
