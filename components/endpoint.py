@@ -191,7 +191,8 @@ def _command(args: VerifiedEndpointArgs) -> str:
         "--process": args.get("process"),
         "--log": args.get("log"),
     }
-    words = [*args["verify"]]
+    # What fails has said so on stderr; the receipt would repeat it.
+    words = [*args["verify"], "--json", "--if-passed"]
     for option, value in options.items():
         if value is not None:
             words += [option, value]

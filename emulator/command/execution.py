@@ -212,8 +212,11 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
     """Starts COMMAND; the failures' texts are those that Go's os/exec gives to users."""
     program = _program(command.words[0])
     environment = _environment(command.environment)
-    if command.directory and not Path(command.directory).exists():
-        raise CommandFailed(f"chdir {command.directory}: no such file or directory")
+    if command.directory:
+        try:
+            os.stat(command.directory)
+        except (OSError, ValueError) as error:
+            raise CommandFailed(f"chdir {command.directory}: {_reason(error)}") from error
     # Bytes all through: the locale of whoever starts the engine must not change a command.
     try:
         return subprocess.Popen(
@@ -225,11 +228,14 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-    except OSError as error:
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        raise CommandFailed(f"fork/exec {program}: {reason}") from error
-    except ValueError as error:  # a zero byte in a word
-        raise CommandFailed(f"fork/exec {program}: invalid argument") from error
+    except (OSError, ValueError) as error:
+        raise CommandFailed(f"fork/exec {program}: {_reason(error)}") from error
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return "invalid argument"  # a zero byte in a word or path
 
 
 def _program(name: str) -> str:

@@ -46,9 +46,7 @@ def all_passed_on(inputs: Properties) -> Properties:
 
 def of_creation(inputs: Properties, outputs: Properties, *, preview: bool) -> Properties:
     """OUTPUTS of a command that is created with INPUTS, marked."""
-    return {
-        name: _mark(name, value, inputs, unknown=preview) for name, value in outputs.items()
-    }
+    return {name: _mark(name, value, inputs, unknown=preview) for name, value in outputs.items()}
 
 
 def of_update(
@@ -56,9 +54,7 @@ def of_update(
 ) -> Properties:
     """OUTPUTS of a command with STATE (its old outputs) that is updated to INPUTS, marked."""
     unknown = preview and any(_changes(name, inputs, state) for name in COMMAND_INPUTS)
-    return {
-        name: _mark(name, value, inputs, unknown=unknown) for name, value in outputs.items()
-    }
+    return {name: _mark(name, value, inputs, unknown=unknown) for name, value in outputs.items()}
 
 
 def _changes(name: str, inputs: Properties, state: Properties) -> bool:

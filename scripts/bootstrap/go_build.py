@@ -103,7 +103,7 @@ def _build_program(
     toolchain: Toolchain,
     into: Path,
 ) -> None:
-    command = [toolchain.go, "build", "-mod=readonly", "-buildvcs=false"]
+    command = [toolchain.go, "build", "-v", "-mod=readonly", "-buildvcs=false"]
     command += ["-ldflags", f"-s -w -X {_VERSION}=v{version}"]
     run_with_progress(
         [*command, "-o", str(into / program.name), program.package],

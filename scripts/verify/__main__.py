@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from components.launch import Capability
 from scripts.verify.options import (
@@ -23,6 +23,9 @@ from scripts.verify.outcome import ExitStatus
 from scripts.verify.output import Output
 from scripts.verify.receipt import STAND_IN_NOTICE
 from scripts.verify.scrub import Scrubber
+
+if TYPE_CHECKING:
+    from scripts.verify.run import Verdict
 
 _EPILOG = """\
 The receipt goes to stdout as JSON, progress to stderr. Exit status: 0 every check passed, 1 one
@@ -112,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--stand-in", action="store_true", help="the model is the project's stand-in: say so")
     add("--quiet", action="store_true", help="nothing on stderr unless something is wrong")
     add("--json", action="store_true", help="the receipt on one line")
+    add("--if-passed", action="store_true", help="no receipt of a failure: stderr has said it all")
     return parser
 
 
@@ -174,15 +178,16 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> ExitStatus
     scrubber = Scrubber([options.key] if options.key else [])
     output = Output(scrubber, quiet=parsed.quiet)
     try:
-        return _verify(options, scrubber, output, indent=None if parsed.json else 2)
+        verdict = _verify(options, scrubber, output)
     except KeyboardInterrupt:
         output.trouble("interrupted: nothing was decided")
         return ExitStatus.INTERRUPTED
+    if verdict.exit_status is ExitStatus.PASSED or not parsed.if_passed:
+        output.receipt(verdict.receipt, indent=None if parsed.json else 2)
+    return verdict.exit_status
 
 
-def _verify(
-    options: Options, scrubber: Scrubber, output: Output, *, indent: int | None
-) -> ExitStatus:
+def _verify(options: Options, scrubber: Scrubber, output: Output) -> Verdict:
     # requests takes most of the start, and neither --help nor a usage error needs it
     from scripts.verify.run import verify
 
@@ -196,8 +201,7 @@ def _verify(
     output.progress(
         f"{receipt.endpoint_url}: verified" if failed is None else f"failed: {failed.name}"
     )
-    output.receipt(receipt, indent=indent)
-    return verdict.exit_status
+    return verdict
 
 
 if __name__ == "__main__":

@@ -138,7 +138,9 @@ def test_a_download_that_an_earlier_run_left_is_resumed(server: FakeReleases, tm
 def test_a_remnant_longer_than_the_file_is_fetched_anew(server: FakeReleases, tmp_path: Path):
     server.files["file"] = b"short"
     (tmp_path / "file").write_bytes(b"much longer than that")
-    assert fetch_file(f"{server.url}file", tmp_path / "file") == hashlib.sha256(b"short").hexdigest()
+    assert (
+        fetch_file(f"{server.url}file", tmp_path / "file") == hashlib.sha256(b"short").hexdigest()
+    )
 
 
 def test_a_refused_download_is_not_tried_again(server: FakeReleases, tmp_path: Path):

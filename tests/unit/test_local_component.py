@@ -183,7 +183,7 @@ def test_parked_keeps_the_keys_and_runs_nothing():
 
 def test_verification_is_told_what_the_engine_claims_and_where_the_process_is():
     words = str(command(deployed(), "verification").inputs["create"])
-    assert words.startswith(".venv/bin/python -m scripts.verify ")
+    assert words.startswith(".venv/bin/python -m scripts.verify --json --if-passed ")
     assert "--claims json_schema,tool_calls" in words
     assert "--process .state/servers/local/server.json" in words
     assert "--stand-in" in words

@@ -202,3 +202,14 @@ def test_the_command_line_answers_without_loading_what_it_does_not_need():
         [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_a_failure_leaves_no_receipt_where_only_a_passed_one_is_wanted(
+    endpoint: FakeEndpoint, capsys: pytest.CaptureFixture[str]
+):
+    assert run(endpoint.url, "--key-env", "MY_KEY", "--if-passed", "--model", "another") == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "failed: lists_model" in err
+    assert run(endpoint.url, "--key-env", "MY_KEY", "--if-passed") == 0
+    assert Receipt.loads(capsys.readouterr().out).status == "passed"

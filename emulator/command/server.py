@@ -1,0 +1,97 @@
+"""The plugin's process: its port, its signals, its end."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import grpc
+from pulumi.runtime.proto.provider_pb2_grpc import add_ResourceProviderServicer_to_server
+
+from .engine import Engine
+from .execution import Processes
+from .provider import CommandProvider
+
+_MESSAGE_BYTES = 400 * 1024 * 1024
+"""The largest message that the engine sends or takes."""
+
+_CALLS = 1000
+"""Calls at once: more than the engine makes, as each running command takes one and `Cancel` must
+still get through."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serves the engine whose address is the last of ARGUMENTS until it is lost, or a signal."""
+    # Logging flags of the engine come before the address; there may be no address (debugging).
+    address = arguments[-1] if arguments and not arguments[-1].startswith("-") else None
+    stop = threading.Event()
+
+    def stop_serving(signum: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, stop_serving)
+    try:
+        version = published_version()
+    except FileNotFoundError as missing:
+        print(missing, file=sys.stderr)
+        return 1
+    engine = Engine(address)
+    processes = Processes()
+    server = grpc.server(
+        ThreadPoolExecutor(_CALLS),
+        options=[
+            ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+            ("grpc.max_send_message_length", _MESSAGE_BYTES),
+        ],
+    )
+    add_ResourceProviderServicer_to_server(CommandProvider(version, engine, processes), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(port, flush=True)
+    if address:
+        threading.Thread(target=_end_with, args=(engine, processes), daemon=True).start()
+    stop.wait()
+    _end(processes)
+
+
+def published_version() -> str:
+    """The version of the plugin that the installed `pulumi_command` asks for.
+
+    Raises:
+        FileNotFoundError: the package is not installed.
+    """
+    package = importlib.util.find_spec("pulumi_command")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        described = Path(folder) / "pulumi-plugin.json"
+        if described.is_file():
+            return str(json.loads(described.read_text(encoding="utf-8"))["version"])
+    raise FileNotFoundError(
+        f"{sys.executable} has no package pulumi_command with a pulumi-plugin.json, which says "
+        "what version of the command plugin to stand in for; install pulumi-command into it"
+    )
+
+
+def _end_with(engine: Engine, processes: Processes) -> NoReturn:
+    """Ends the plugin, and all that it runs, when ENGINE is lost (killed, most likely)."""
+    engine.wait_until_lost()
+    if os.getpgrp() == os.getpid():
+        # The engine starts a plugin as the leader of a group and ends the group with it. Nobody
+        # is left to do so; a daemon that has detached has left the group.
+        os.killpg(0, signal.SIGKILL)
+    _end(processes)
+
+
+def _end(processes: Processes) -> NoReturn:
+    processes.cancel()
+    # At once: a call that waits for a process's pipes would hold up an orderly end.
+    os._exit(0)
