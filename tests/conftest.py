@@ -1,7 +1,7 @@
-"""What all tests share."""
+"""What all tests share: the checkout itself and `checkout.py` are importable."""
 
 import sys
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(CHECKOUT))
+TESTS = Path(__file__).resolve().parent
+sys.path[:0] = [str(TESTS), str(TESTS.parent)]

@@ -14,4 +14,4 @@ if not __package__:
 from emulator.command.server import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

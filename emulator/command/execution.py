@@ -121,11 +121,9 @@ def _attend(
     stderr: _Collector,
 ) -> int:
     """Feeds and drains PROCESS until it and its pipes have ended; returns its status."""
-    assert process.stdout is not None
-    assert process.stderr is not None
+    streams = ((process.stdout, stdout), (process.stderr, stderr))
     workers = [
-        threading.Thread(target=_drain, args=(process.stdout, stdout), daemon=True),
-        threading.Thread(target=_drain, args=(process.stderr, stderr), daemon=True),
+        threading.Thread(target=_drain, args=(pipe, into), daemon=True) for pipe, into in streams
     ]
     if process.stdin is not None:
         text = command.stdin.encode()
@@ -214,7 +212,7 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
     environment = _environment(command.environment)
     if command.directory:
         try:
-            os.stat(command.directory)
+            Path(command.directory).stat()
         except (OSError, ValueError) as error:
             raise CommandFailed(f"chdir {command.directory}: {_reason(error)}") from error
     # Bytes all through: the locale of whoever starts the engine must not change a command.

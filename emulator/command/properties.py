@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .errors import InvalidProperties
-from .values import Properties, Property, Secret, Special, Unknown, reveal
+from .values import Properties, Property, Special, Unknown, reveal
 
 
 class Kind(Enum):
@@ -70,7 +70,7 @@ class Fault:
 def faults(
     properties: Properties, kinds: Mapping[str, Kind], required: Collection[str] = ()
 ) -> list[Fault]:
-    """Everything that is wrong with PROPERTIES, in the order of KINDS. Unknown values fit any type."""
+    """All that is wrong with PROPERTIES, in the order of KINDS; unknown values fit any type."""
     found: list[Fault] = []
     for name, kind in kinds.items():
         if name in properties:
@@ -113,23 +113,10 @@ def _misfits(path: str, value: Property, kind: Kind) -> Iterator[Fault]:
 
 
 def _type_of(value: Property) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case float() | int():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "a list"
-        case dict():
-            return "an object"
-        case Special(signature):
-            return f"an {signature.name.lower()}" if signature.name[0] == "A" else "a resource"
-        case Secret() | Unknown():
-            return "not known"
+    if isinstance(value, Special):
+        return f"Pulumi's {value.signature.name.lower()}"
+    names = {bool: "a boolean", float: "a number", str: "a string", list: "a list"}
+    return names.get(type(value), "null" if value is None else "an object")
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,9 @@ class CommandProvider(ResourceProviderServicer):
             script = commands.text(arguments, "command") or ""
             results = commands.execute(script, arguments, {}, self._shell("", 0))
             returned = {**outputs.all_passed_on(arguments), **results}
-            return provider_pb2.InvokeResponse(**{"return": render_struct(returned)})
+            response = provider_pb2.InvokeResponse()
+            getattr(response, "return").CopyFrom(render_struct(returned))
+            return response
 
     # What the engine may ask for, and does without
 

@@ -29,7 +29,7 @@ _CALLS = 1000
 still get through."""
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> NoReturn:
     """Serves the engine whose address is the last of ARGUMENTS until it is lost, or a signal."""
     # Logging flags of the engine come before the address; there may be no address (debugging).
     address = arguments[-1] if arguments and not arguments[-1].startswith("-") else None
@@ -43,8 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         version = published_version()
     except FileNotFoundError as missing:
-        print(missing, file=sys.stderr)
-        return 1
+        sys.exit(str(missing))
     engine = Engine(address)
     processes = Processes()
     server = grpc.server(

@@ -63,7 +63,7 @@ class Special:
 
 
 Property: TypeAlias = (
-    "None | bool | float | str | list[Property] | Properties | Secret | Unknown | Special"
+    "bool | float | str | list[Property] | Properties | Secret | Unknown | Special | None"
 )
 Properties: TypeAlias = "dict[str, Property]"
 
@@ -124,7 +124,7 @@ def render_struct(properties: Properties) -> Struct:
     )
 
 
-def render(value: Property) -> Value:
+def render(value: Property) -> Value:  # noqa: PLR0911 (a type a line)
     """VALUE as the engine takes it."""
     match value:
         case None:
@@ -192,11 +192,11 @@ def same(one: Property, other: Property) -> bool:
         case Secret(inner), Secret(other_inner):
             return same(inner, other_inner)
         case Special(signature, fields), Special(other_signature, other_fields):
-            if signature is not other_signature:
-                return False
-            if fields.get("hash") and other_fields.get("hash"):
-                return fields["hash"] == other_fields["hash"]
-            return _filled(fields) == _filled(other_fields)
+            hashes = fields.get("hash"), other_fields.get("hash")
+            alike = (
+                hashes[0] == hashes[1] if all(hashes) else _filled(fields) == _filled(other_fields)
+            )
+            return signature is other_signature and alike
         case _:
             return type(one) is type(other) and one == other
 

@@ -16,7 +16,8 @@ DEFAULT = "local"
 STAND_IN_MODEL = "builtin:stand-in"
 _NO_ANSWER = 3
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){0,2}")
+_PART = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_NAME = re.compile(f"{_PART}(/{_PART}){{0,2}}")
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, list[str]]:

@@ -192,6 +192,10 @@ def _make(folder: Path, reason: str) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     (folder / UNFINISHED).touch()
+    _create(base, folder)
+
+
+def _create(base: str, folder: Path) -> None:
     made = subprocess.run(
         [base, "-I", "-m", "venv", str(folder)], capture_output=True, text=True, check=False
     )

@@ -96,21 +96,33 @@ class Pip:
 
 
 @pytest.fixture
-def pip(monkeypatch: pytest.MonkeyPatch) -> Pip:
+def slow_pip(monkeypatch: pytest.MonkeyPatch) -> Pip:
     pip = Pip()
     monkeypatch.setattr(virtual_environment, "run_with_progress", pip)
     return pip
+
+
+@pytest.fixture
+def pip(slow_pip: Pip, monkeypatch: pytest.MonkeyPatch) -> Pip:
+    def create(base: str, folder: Path) -> None:
+        (folder / "bin").mkdir()
+        (folder / "bin" / "python").symlink_to(base)
+        (folder / "lib/python3/site-packages/pip").mkdir(parents=True)
+
+    monkeypatch.setattr(virtual_environment, "_create", create)
+    return slow_pip
 
 
 def ensure(checkout: Checkout, *, local_only: bool = True) -> Path:
     return virtual_environment.ensure(checkout, local_only=local_only, environment={})
 
 
-def test_it_is_made_and_filled_once(checkout: Checkout, pip: Pip):
+def test_it_is_made_and_filled_once(checkout: Checkout, slow_pip: Pip):
     python = ensure(checkout)
     assert os.access(python, os.X_OK)
+    assert list(checkout.virtual_environment.glob("lib/python*/site-packages/pip"))
     assert ensure(checkout) == python
-    assert pip.installed == ["local.txt"]
+    assert slow_pip.installed == ["local.txt"]
 
 
 def test_a_cloud_stack_adds_to_what_the_local_one_installed(checkout: Checkout, pip: Pip):

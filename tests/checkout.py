@@ -15,7 +15,7 @@ import psutil
 
 from scripts.serve.cache import cache_root
 
-SOURCE = Path(__file__).resolve().parents[2]
+SOURCE = Path(__file__).resolve().parents[1]
 UP_SECONDS = 900
 
 
