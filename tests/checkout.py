@@ -80,7 +80,9 @@ class Checkout:
         return json.loads(done.stdout)
 
     def configure(self, key: str, value: str) -> None:
-        self.pulumi("config", "set", f"llm-endpoint:{key}", value)
+        # A value may begin with a dash.
+        words = ("--stack", "local", f"llm-endpoint:{key}", "--", value)
+        self.good("scripts/pulumi", "config", "set", *words)
 
     def forget(self, key: str) -> None:
         self.pulumi("config", "rm", f"llm-endpoint:{key}")

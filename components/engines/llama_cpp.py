@@ -47,20 +47,6 @@ RESERVED_FLAGS = frozenset(
 """Flags that `engine_flags` may not hold: other keys set them, or they open the machine."""
 
 
-_EMBEDDINGS = (
-    "--embeddings",
-    "--pooling",
-    "mean",
-    # With a cache for each slot, texts of different lengths that share a batch get wrong means.
-    "--kv-unified",
-    # A text is embedded in one micro-batch or refused; 512 tokens, the default, is a short page.
-    "--batch-size",
-    str(EMBEDDING_TOKENS),
-    "--ubatch-size",
-    str(EMBEDDING_TOKENS),
-)
-
-
 @dataclass(frozen=True)
 class LlamaCppOptions:
     """What a person chooses about llama.cpp.
@@ -82,7 +68,8 @@ def launch(options: LlamaCppOptions) -> Launch:
     """Return how llama.cpp serves one model.
 
     `--ctx-size` is shared by the slots, hence the product. `OMP_WAIT_POLICY=passive` keeps a busy
-    machine usable: spinning threads lose most of their speed to any neighbour on their core.
+    machine usable: spinning threads lose most of their speed to any neighbour on their core. A
+    server that fails an assertion says which one; a debugger's backtrace would bury it in the log.
     """
     arguments = (
         "--model",
@@ -105,7 +92,7 @@ def launch(options: LlamaCppOptions) -> Launch:
         str(PROMPT_CACHE_MIB),
         "--no-ui",
         "--offline",
-        *(_EMBEDDINGS if options.embeddings else ()),
+        *(_embedding_flags(options.slots) if options.embeddings else ()),
         *options.extra_flags,
     )
     claims = {Capability.TOOL_CALLS, Capability.JSON_SCHEMA}
@@ -120,5 +107,17 @@ def launch(options: LlamaCppOptions) -> Launch:
         forms=frozenset({Form.PROCESS, Form.CONTAINER, Form.POD}),
         accelerators=frozenset({Accelerator.CPU, Accelerator.CUDA}),
         capabilities=frozenset(claims),
-        environment={"OMP_WAIT_POLICY": "passive"},
+        environment={"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1"},
     )
+
+
+def _embedding_flags(slots: int) -> tuple[str, ...]:
+    """Return the flags with which a server also answers `/v1/embeddings`.
+
+    A text is embedded in one micro-batch or refused, hence more than the default of 512 tokens;
+    with mean pooling that must be a multiple of the slots, or llama.cpp fails an assertion. With a
+    cache for each slot, texts of different lengths that share a batch would get wrong means.
+    """
+    batch = str(max(1, EMBEDDING_TOKENS // slots) * slots)
+    flags = ("--embeddings", "--pooling", "mean", "--kv-unified")
+    return (*flags, "--batch-size", batch, "--ubatch-size", batch)

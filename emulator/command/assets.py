@@ -13,6 +13,9 @@ from .values import Signature, Special
 _BLOCK_BYTES = 512
 _NAME_BYTES = 100
 _PREFIX_BYTES = 155
+_OWNER_BYTES = 64
+_CHECKSUM_BYTES = 8
+_ZERO = b"0000000\0"
 _EMPTY_ARCHIVE = b"\0" * (2 * _BLOCK_BYTES)
 
 
@@ -65,7 +68,7 @@ def _tar_header(name: str, size: int) -> bytes:
     plain = _ascii(name)
     pax_name = join(dirname(plain), "PaxHeaders.0", basename(plain)).encode()[:_NAME_BYTES]
     return (
-        _tar_block(pax_name, len(record), b"x")
+        _tar_block(pax_name, len(record), b"x", devices=bytes(2 * len(_ZERO)))
         + _padded(record)
         + _tar_block(plain.encode()[:_NAME_BYTES], size, b"0", mode=0o600)
     )
@@ -81,15 +84,20 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
     return name[slash + 1 :], name[:slash]
 
 
-def _tar_block(name: bytes, size: int, kind: bytes, *, mode: int = 0, prefix: bytes = b"") -> bytes:
-    zero = b"0000000\0"
-    before = b"".join(
-        (name.ljust(_NAME_BYTES, b"\0"), b"%07o\0" % mode, zero, zero, b"%011o\0" % size)
-    )
-    before += b"%011o\0" % 0
-    after = kind + bytes(_NAME_BYTES) + b"ustar\x0000" + bytes(64) + zero + zero
-    after = (after + prefix).ljust(_BLOCK_BYTES - len(before) - 8, b"\0")
-    checksum = sum(before) + sum(after) + 8 * ord(" ")
+def _tar_block(
+    name: bytes,
+    size: int,
+    kind: bytes,
+    *,
+    mode: int = 0,
+    devices: bytes = _ZERO + _ZERO,
+    prefix: bytes = b"",
+) -> bytes:
+    name = name.ljust(_NAME_BYTES, b"\0")
+    before = name + b"%07o\0" % mode + _ZERO + _ZERO + b"%011o\0" % size + b"%011o\0" % 0
+    after = kind + bytes(_NAME_BYTES) + b"ustar\x0000" + bytes(_OWNER_BYTES) + devices + prefix
+    after = after.ljust(_BLOCK_BYTES - len(before) - _CHECKSUM_BYTES, b"\0")
+    checksum = sum(before) + sum(after) + _CHECKSUM_BYTES * ord(" ")
     return before + b"%06o\0 " % checksum + after
 
 

@@ -262,7 +262,7 @@ def _runs(candidate: Path) -> bool:
 
 
 def _environment(added: Mapping[str, str]) -> dict[bytes, bytes]:
-    environment = dict(os.environb)
+    environment = _inherited_environment()
     for name, value in added.items():
         entry = f"{name}={value}".encode()
         if b"\0" in entry:
@@ -271,6 +271,19 @@ def _environment(added: Mapping[str, str]) -> dict[bytes, bytes]:
         seen_name, _, seen_value = entry.partition(b"=")
         environment[seen_name] = seen_value
     return environment
+
+
+def _inherited_environment() -> dict[bytes, bytes]:
+    """The environment with which the plugin was started.
+
+    In a C locale Python adds LC_CTYPE to its own, which would change what commands print.
+    """
+    try:
+        block = Path("/proc/self/environ").read_bytes()
+    except OSError:  # not Linux
+        return dict(os.environb)
+    entries = (entry.partition(b"=") for entry in block.split(b"\0") if entry)
+    return {name: value for name, _, value in entries}
 
 
 def _ending(status: int) -> str:

@@ -2,7 +2,9 @@
 
 The syntax is that of github.com/gobwas/glob with "/" as separator: `*` and `?` stop at "/",
 `**` doesn't, `[a-z]`, `[!abc]`, `{one,two}` and `\\` before a special character. A glob that
-begins with "!" takes files away again; globs count in the order given.
+begins with "!" takes files away again; globs count in the order given. Where that library errs
+(an empty alternative, `***`, wildcards within braces, `?` beside a letter that is not ASCII) this
+keeps to its documented syntax.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ def matching_files(directory: str, globs: Sequence[str]) -> list[str]:
     Raises:
         FilesNotCollected: a glob is malformed, or a folder can't be read.
     """
+    if not directory:
+        raise FilesNotCollected("dir is empty: files are collected from a named folder or none")
     rules = [compiled(glob) for glob in globs]
     return [path for path in _files(Path(directory), "") if _chosen(path, rules)]
 

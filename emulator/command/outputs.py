@@ -1,14 +1,17 @@
 """Which outputs are secret and which are not known yet.
 
 A secret input makes the output of the same name secret and no other: what a command prints
-is plain even where its environment holds a secret. The published plugin has been so since 0.9;
+is plain even where its environment holds a secret (pulumi-command#274 made it so in 2023);
 `additionalSecretOutputs` is the way to a secret stdout. An input that is not known yet, or
 that changes, makes every result unknown in a preview.
 """
 
 from __future__ import annotations
 
-from .properties import COMMAND_INPUTS
+from collections.abc import Mapping
+
+from .errors import InvalidProperties
+from .properties import COMMAND_INPUTS, Kind
 from .values import (
     Properties,
     Property,
@@ -22,6 +25,18 @@ from .values import (
     is_unknown,
     same,
 )
+
+_EMPTY: Mapping[Kind, Property] = {
+    Kind.TEXT: "",
+    Kind.FLAG: False,
+    Kind.TEXT_MAP: {},
+    Kind.VALUES: [],
+}
+_ITEMS: Mapping[Kind, Kind] = {
+    Kind.TEXTS: Kind.TEXT,
+    Kind.TEXT_MAP: Kind.TEXT,
+    Kind.VALUES: Kind.VALUE,
+}
 
 
 def passed_on(value: Property) -> Property:
@@ -40,8 +55,50 @@ def passed_on(value: Property) -> Property:
 
 
 def all_passed_on(inputs: Properties) -> Properties:
-    """INPUTS as they come back as outputs."""
-    return {name: passed_on(value) for name, value in inputs.items()}
+    """INPUTS as they come back as outputs: a list of strings not known yet is left out."""
+    return {
+        name: passed_on(value)
+        for name, value in inputs.items()
+        if not (is_unknown(value) and COMMAND_INPUTS.get(name) is Kind.TEXTS)
+    }
+
+
+def checked(inputs: Properties) -> Properties:
+    """INPUTS, valid ones, as a check gives them back to the engine.
+
+    A secret that is not known yet becomes an empty secret: so a preview shows that the input
+    changes, where the resource exists.
+
+    Raises:
+        InvalidProperties: such a secret is an item of `triggers`; the published plugin gives back
+            what the engine can't read.
+    """
+    return {
+        name: _checked(name, value, COMMAND_INPUTS[name])
+        for name, value in all_passed_on(inputs).items()
+    }
+
+
+def _checked(path: str, value: Property, kind: Kind) -> Property:
+    match value:
+        case Secret(Unknown()) if kind is Kind.VALUE:
+            raise InvalidProperties(
+                f"{path} is a secret that is not known yet, which the published plugin can't take: "
+                "trigger on what is not secret, a version or a digest"
+            )
+        case Secret(Unknown()):
+            return Secret(_EMPTY[kind])
+        case Secret(inner):
+            return Secret(_checked(path, inner, kind))
+        case list() if kind in _ITEMS:
+            items = enumerate(value)
+            return [_checked(f"{path}[{index}]", item, _ITEMS[kind]) for index, item in items]
+        case dict() if kind in _ITEMS:
+            return {
+                key: _checked(f"{path}.{key}", item, _ITEMS[kind]) for key, item in value.items()
+            }
+        case _:
+            return value
 
 
 def of_creation(inputs: Properties, outputs: Properties, *, preview: bool) -> Properties:
@@ -61,7 +118,7 @@ def _changes(name: str, inputs: Properties, state: Properties) -> bool:
     """Whether the input NAME may change what the command prints. One that is new does not."""
     if is_unknown(inputs.get(name)):
         return True
-    return name in state and not _mirrors(inputs.get(name), state[name])
+    return name in state and not same(inputs.get(name), state[name])
 
 
 def _mark(name: str, value: Property, inputs: Properties, *, unknown: bool) -> Property:
@@ -74,22 +131,19 @@ def _mark(name: str, value: Property, inputs: Properties, *, unknown: bool) -> P
 
 
 def _mirrors(sent: Property, kept: Property) -> bool:
-    """Whether an output is the input of its name, both fully comparable.
-
-    Assets, archives, references and secrets that are not known yet never compare equal here.
-    """
-    return _comparable(sent) and same(sent, kept)
+    """Whether an output is the input of its name; never, where that holds an asset or the like."""
+    return not _holds_special(sent) and same(sent, kept)
 
 
-def _comparable(value: Property) -> bool:
+def _holds_special(value: Property) -> bool:
     match value:
-        case Special() | Secret(Unknown()):
-            return False
-        case Secret(inner):
-            return _comparable(inner)
-        case list():
-            return all(map(_comparable, value))
-        case dict():
-            return all(map(_comparable, value.values()))
-        case _:
+        case Special():
             return True
+        case Secret(inner):
+            return _holds_special(inner)
+        case list():
+            return any(map(_holds_special, value))
+        case dict():
+            return any(map(_holds_special, value.values()))
+        case _:
+            return False

@@ -17,6 +17,7 @@ class Kind(Enum):
     FLAG = "a boolean"
     TEXTS = "a list of strings"
     TEXT_MAP = "a map of strings"
+    VALUE = "anything"
     VALUES = "a list"
     ASSETS = "a map of assets"
     ARCHIVE = "an archive"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import NoReturn
 
@@ -105,7 +105,7 @@ class CommandProvider(ResourceProviderServicer):
             inputs = parse_struct(request.news)
             found = faults(inputs, COMMAND_INPUTS)
             return provider_pb2.CheckResponse(
-                inputs=render_struct(inputs if found else outputs.all_passed_on(inputs)),
+                inputs=render_struct(inputs if found else outputs.checked(inputs)),
                 failures=[_failure(fault) for fault in found],
             )
 
@@ -183,9 +183,7 @@ class CommandProvider(ResourceProviderServicer):
                 raise self._not_served(request.tok)
             arguments = parse_struct(request.args)
             if found := faults(arguments, RUN_INPUTS, required=("command",)):
-                return provider_pb2.InvokeResponse(
-                    failures=[_failure(fault) for fault in found],
-                )
+                return provider_pb2.InvokeResponse(failures=[_failure(fault) for fault in found])
             script = commands.text(arguments, "command") or ""
             results = commands.execute(script, arguments, {}, self._shell("", 0))
             returned = {**outputs.all_passed_on(arguments), **results}
@@ -285,9 +283,8 @@ def _failure(fault: Fault) -> provider_pb2.CheckFailure:
     return provider_pb2.CheckFailure(property=fault.property, reason=fault.reason)
 
 
-def _with_ignored(new: Properties, state: Properties, ignored: object) -> Properties:
-    names = [str(name) for name in ignored] if isinstance(ignored, list) else []
-    return {**new, **{name: state[name] for name in names if name in state}}
+def _with_ignored(new: Properties, state: Properties, ignored: Iterable[str]) -> Properties:
+    return {**new, **{name: state[name] for name in ignored if name in state}}
 
 
 def _diff_response(old: Properties, new: Properties) -> provider_pb2.DiffResponse:

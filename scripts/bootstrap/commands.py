@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,13 @@ from scripts.bootstrap.environment import Prepared, prepare
 from scripts.bootstrap.places import Checkout, this_checkout, write_whole
 from scripts.bootstrap.running import INTERRUPTED, run_live
 
+USAGE = """\
+usage: scripts/up [STACK] [arguments of `pulumi up`]
+       scripts/down [STACK] [arguments of `pulumi destroy`, such as --remove]
+       scripts/doctor [STACK]
+       scripts/pulumi [arguments of `pulumi`]
+STACK is `local` unless it is given."""
+
 # Arguments of `pulumi destroy` with which something of the stack stays.
 _PARTIAL = ("--target", "-t", "--exclude", "-x", "--exclude-protected", "--preview-only")
 
@@ -26,8 +34,11 @@ def main(arguments: Sequence[str]) -> int:
     commands = {"up": up, "down": down, "pulumi": pulumi, "doctor": doctor}
     command = commands.get(arguments[0]) if arguments else None
     if command is None:
-        note(f"usage: python scripts/bootstrap {'|'.join(commands)} [arguments]")
+        note(USAGE)
         return 2
+    if command is not pulumi and {"-h", "--help"} & set(arguments):
+        print(USAGE)
+        return 0
     try:
         return command(this_checkout(), list(arguments[1:]))
     except BootstrapError as error:
@@ -63,9 +74,14 @@ def up(checkout: Checkout, arguments: list[str]) -> int:
         return status
     if "--preview-only" in rest:
         return 0
-    if interrupted:
+    if interrupted and stack.is_local(checkout, name):
         _forget_interrupted_creation(ready, name)
-    outputs = _outputs(ready, name)
+    elif interrupted:
+        note(
+            "What the killed pulumi was creating may be there without being in the state: "
+            f"scripts/pulumi stack export --stack {name} has it under pending_operations."
+        )
+    outputs = _outputs(ready, name, secrets=True)
     ca_file = _write_ca(checkout, name, outputs)
     if outputs.url is not None and not _verified_since(outputs, began):
         _verify(ready, outputs, ca_file)
@@ -84,7 +100,7 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
     if not stack.exists(checkout, name, ready.backend, ready.cli, ready.variables):
         raise _no_such_stack(name, ready.backend, _names(ready))
     _settle_locks(ready, name)
-    billing = _outputs(ready, name).billing
+    billing = _outputs(ready, name, secrets=False).billing
     status = _pulumi(ready, ["destroy", "--yes", "--stack", name, *rest])
     partial = any(argument.partition("=")[0] in _PARTIAL for argument in rest)
     print(
@@ -105,6 +121,8 @@ def pulumi(checkout: Checkout, arguments: list[str]) -> int:
     ready = prepare(checkout, stack.named(arguments), os.environ)
     if not Path.cwd().is_relative_to(checkout.root):
         os.chdir(checkout.root)
+    # Python ignores it, and what is started would inherit that.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.execve(ready.cli.program, [str(ready.cli.program), *arguments], dict(ready.variables))  # noqa: S606
 
 
@@ -161,9 +179,11 @@ def _forget_interrupted_creation(ready: Prepared, name: str) -> None:
         note(f"note: the state still lists an interrupted creation: {done.stderr.strip()}")
 
 
-def _outputs(ready: Prepared, name: str) -> summary.Outputs:
+def _outputs(ready: Prepared, name: str, *, secrets: bool) -> summary.Outputs:
     """Return the stack's outputs. Raises `BootstrapError` where they can't be read."""
-    arguments = ["stack", "output", "--json", "--show-secrets", "--stack", name]
+    arguments = ["stack", "output", "--json", "--stack", name]
+    if secrets:
+        arguments.append("--show-secrets")
     done = stack.run(ready.checkout, ready.cli, ready.variables, arguments)
     if done.returncode != 0:
         raise BootstrapError(

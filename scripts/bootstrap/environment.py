@@ -34,19 +34,20 @@ def prepare(checkout: Checkout, stack_name: str | None, environment: Mapping[str
 
     Raises `BootstrapError`. The state (passphrase) is made last, when the rest is there.
     """
-    local_only = stack_name is None or stack.is_local(checkout, stack_name)
-    python = virtual_environment.ensure(checkout, local_only=local_only, environment=environment)
+    local = stack_name is not None and stack.is_local(checkout, stack_name)
+    python = virtual_environment.ensure(
+        checkout, local_only=local or stack_name is None, environment=environment
+    )
     pinned = pins.load(checkout.root / "pins.toml")
     releases = Releases(pinned.release, cache_root(environment))
     memory = Memory(checkout.make_state() / "answers.json")
     cli = pulumi_cli.choose(checkout, pinned, releases, environment, memory)
-    plan = plugins.ensure(
-        checkout,
-        cli,
-        releases,
-        plugins.needed(python, local_only=local_only),
-        environment,
-    )
+    needed = plugins.needed(python, local_only=local)
+    if stack_name is None and not plugins.can_stand_in(needed):
+        # Whether this command needs them at all is not known.
+        plan = plugins.Plan("engine")
+    else:
+        plan = plugins.ensure(checkout, cli, releases, needed, environment)
     backend = backends.choose(checkout, environment)
     variables = assemble(
         environment,
@@ -85,6 +86,14 @@ def assemble(
         "PULUMI_BACKEND_URL": backend.url,
         "PULUMI_SKIP_UPDATE_CHECK": "1",
         "PULUMI_SUPPRESS_NEO_LINK": "true",
+        **_language_host(cli, environment),
         **plugin_variables,
         **passphrase_variables,
     }
+
+
+def _language_host(cli: Cli, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what makes the language host that is built here fast; see `pulumi-python`."""
+    if cli.origin != "built here" or "PULUMI_PYTHON_CMD" in environment:
+        return {}
+    return {"PULUMI_PYTHON_CMD": str(cli.program.with_name("pulumi-python"))}

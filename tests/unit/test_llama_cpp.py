@@ -43,6 +43,15 @@ def test_embeddings_are_claimed_only_where_they_are_served():
     assert "--embeddings" in both.arguments
 
 
+@pytest.mark.parametrize("slots", [1, 2, 3, 5, 7, 64, 256])
+def test_the_micro_batch_for_embeddings_is_a_multiple_of_the_slots(slots: int):
+    arguments = launch(LlamaCppOptions("m", 4096, slots, embeddings=True)).arguments
+    batch = int(value_of(arguments, "--ubatch-size"))
+    assert batch % slots == 0
+    assert 2048 - slots < batch <= 2048
+    assert value_of(arguments, "--batch-size") == str(batch)
+
+
 def test_the_digest_changes_with_any_flag_and_with_nothing_else():
     same = launch(LlamaCppOptions("m", 4096, 4))
     other = launch(LlamaCppOptions("m", 4096, 4, extra_flags=("--metrics",)))

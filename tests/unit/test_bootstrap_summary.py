@@ -1,0 +1,87 @@
+"""What scripts/up and scripts/down say at the end."""
+
+import json
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scripts.bootstrap import summary
+
+KEY = "sk-not-to-be-seen"
+OUTPUTS: dict[str, object] = {
+    "state": "serving",
+    "endpoint_url": "http://127.0.0.1:8080",
+    "model": "it's a model",
+    "embedding_model": None,
+    "api_key": KEY,
+    "verification": {"verified_at": "2026-11-21T10:00:00Z", "model": {"notice": "STAND-IN: …"}},
+    "billing": [
+        {"resource": "a VM", "running": True, "parked": False},
+        {"resource": "a disk", "running": True, "parked": True},
+        {"resource": "a network", "running": False, "parked": False},
+    ],
+}
+
+
+def test_the_curl_line_works_as_pasted(tmp_path: Path):
+    curl = tmp_path / "curl"
+    curl.write_text('#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done\n', encoding="utf-8")
+    curl.chmod(0o755)
+    line = summary.curl("http://127.0.0.1:8080", "it's a model", "echo the key", tmp_path / "ä ca")
+    ran = subprocess.run(
+        ["sh", "-c", line],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = ran.stdout.splitlines()
+    assert words[:-1] == [
+        *("-sS", "http://127.0.0.1:8080/v1/chat/completions"),
+        *("--cacert", str(tmp_path / "ä ca")),
+        *("-H", "Authorization: Bearer the key", "-H", "Content-Type: application/json", "-d"),
+    ]
+    assert json.loads(words[-1]) == {
+        "model": "it's a model",
+        "messages": [{"role": "user", "content": "Hello!"}],
+    }
+
+
+def closing(outputs: dict[str, object]) -> str:
+    return "\n".join(summary.closing_lines(summary.read(outputs), "local", "scripts/pulumi", None))
+
+
+def test_the_end_names_endpoint_model_key_and_notice_and_not_the_key_itself():
+    said = closing(OUTPUTS)
+    assert "endpoint: http://127.0.0.1:8080/v1\n" in said
+    assert "model:    it's a model\n" in said
+    key_command = "scripts/pulumi stack output api_key --show-secrets --stack local"
+    assert f"key:      {key_command}\n" in said
+    assert f'"Authorization: Bearer $({key_command})"' in said
+    assert said.endswith("STAND-IN: …")
+    assert KEY not in said
+    assert KEY not in repr(summary.read(OUTPUTS))
+
+
+def test_a_parked_stack_is_said_to_serve_nothing():
+    parked = {**OUTPUTS, "state": "parked", "endpoint_url": None}
+    assert closing(parked).startswith("local is parked")
+    assert "curl" not in closing(parked)
+
+
+def test_what_bills_is_named():
+    billing = summary.read(OUTPUTS).billing
+    assert billing == ("a VM", "a disk")
+    down = summary.what_bills(billing, all_gone=True, stack="x", pulumi=shlex.quote("p q"))
+    assert down == "x is down. Nothing of it bills any more (what did: a VM, a disk)."
+    left = summary.what_bills(billing, all_gone=False, stack="x", pulumi="p")
+    assert "What may still bill: a VM, a disk." in left
+    assert "p stack --stack x" in left
+
+
+@pytest.mark.parametrize("outputs", [{}, {"verification": "x", "billing": "y", "api_key": 1}])
+def test_outputs_that_a_stack_lacks_are_not_invented(outputs: dict[str, object]):
+    read = summary.read(outputs)
+    assert (read.url, read.key, read.billing, read.verified_at) == (None, None, (), "")
