@@ -128,17 +128,20 @@ def ensure(
 
 def variables(checkout: Checkout, plan: Plan, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables under which Pulumi finds the plugins of `plan`."""
-    if plan.source == "engine":
-        return {}
+    # Said even where it is the default: the CLI takes the home folder from the user database,
+    # and everything else takes it from $HOME.
+    theirs = str(pulumi_home(environment))
     quiet = {"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
+    if plan.source == "engine":
+        return {"PULUMI_HOME": theirs}
     if plan.source == "published":
-        return quiet
+        return {"PULUMI_HOME": theirs, **quiet}
     # The login stays where it is: the CLI reads and writes it there.
-    login = environment.get("PULUMI_CREDENTIALS_PATH") or str(pulumi_home(environment))
+    login = environment.get("PULUMI_CREDENTIALS_PATH") or theirs
     return {
-        **quiet,
         "PULUMI_HOME": str(_private_home(checkout)),
         "PULUMI_CREDENTIALS_PATH": login,
+        **quiet,
     }
 
 
@@ -156,7 +159,11 @@ def _install_published(cli: Cli, plugin: Plugin, environment: Mapping[str, str])
             stdout=sys.stderr,
             stderr=subprocess.PIPE,
             text=True,
-            env={**environment, "PULUMI_SKIP_UPDATE_CHECK": "1"},
+            env={
+                **environment,
+                "PULUMI_HOME": str(pulumi_home(environment)),
+                "PULUMI_SKIP_UPDATE_CHECK": "1",
+            },
             timeout=INSTALL_SECONDS,
             check=False,
         )

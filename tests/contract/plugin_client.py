@@ -7,7 +7,6 @@ tests say the same of the stand-in and of the published plugin.
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures

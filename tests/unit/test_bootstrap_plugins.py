@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -198,9 +199,19 @@ def test_the_stand_in_s_home_keeps_the_person_s_login(place: Place):
 
 
 def test_the_engine_fetches_only_where_plugins_are_left_to_it(place: Place):
-    quiet = {"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
-    assert plugins.variables(place.checkout, Plan("published"), place.environment) == quiet
-    assert plugins.variables(place.checkout, Plan("engine"), place.environment) == {}
+    off = "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"
+    assert off in plugins.variables(place.checkout, Plan("published"), place.environment)
+    assert off not in plugins.variables(place.checkout, Plan("engine"), place.environment)
+
+
+@pytest.mark.parametrize("source", ["published", "engine"])
+def test_pulumi_s_home_follows_the_home_folder(
+    place: Place, source: Literal["published", "engine"]
+):
+    given = {"HOME": "/another"}
+    assert (
+        plugins.variables(place.checkout, Plan(source), given)["PULUMI_HOME"] == "/another/.pulumi"
+    )
 
 
 def test_what_is_needed_is_read_from_the_installed_packages(tmp_path: Path):
