@@ -23,7 +23,7 @@ from .errors import CommandCancelled, CommandFailed
 
 _CHUNK_BYTES = 32 * 1024
 _LOG_LINE_BYTES = 64 * 1024
-_LAST_NAMED_SIGNAL = 15
+_LAST_NAMED_SIGNAL = 31
 
 
 @dataclass(frozen=True)
@@ -289,10 +289,11 @@ def _inherited_environment() -> dict[bytes, bytes]:
 def _ending(status: int) -> str:
     if status > 0:
         return f"exit status {status}"
-    number = -status
-    if number > _LAST_NAMED_SIGNAL:
-        return f"signal: signal {number}"
-    return f"signal: {(signal.strsignal(number) or str(number)).lower()}"
+    name = signal.strsignal(-status)
+    if name is None or -status > _LAST_NAMED_SIGNAL:
+        return f"signal: signal {-status}"
+    # "Killed" is written small, "I/O possible" is not.
+    return f"signal: {name[0].lower() if name[1].islower() else name[0]}{name[1:]}"
 
 
 _ESCAPES = {

@@ -31,7 +31,7 @@ _PARTIAL = ("--target", "-t", "--exclude", "-x", "--exclude-protected", "--previ
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status."""
-    commands = {"up": up, "down": down, "pulumi": pulumi, "doctor": doctor}
+    commands = {"up": up, "down": down, "pulumi": pulumi, "doctor": doctor, "test": test}
     command = commands.get(arguments[0]) if arguments else None
     if command is None:
         note(USAGE)
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
 def up(checkout: Checkout, arguments: list[str]) -> int:
     """Bring the stack up, check that it answers, and say how to talk to it."""
     name, rest = stack.parse(arguments)
+    stack.require_program(checkout, name)
     ready = prepare(checkout, name, os.environ)
     interrupted = _settle_locks(ready, name)
     if not stack.exists(checkout, name, ready.backend, ready.cli, ready.variables):
@@ -126,6 +127,13 @@ def pulumi(checkout: Checkout, arguments: list[str]) -> int:
     os.execve(ready.cli.program, [str(ready.cli.program), *arguments], dict(ready.variables))  # noqa: S606
 
 
+def test(checkout: Checkout, arguments: list[str]) -> int:
+    """Check the code and run the tests."""
+    from scripts.bootstrap.checks import run_checks
+
+    return run_checks(checkout, arguments, os.environ)
+
+
 def doctor(checkout: Checkout, arguments: list[str]) -> int:
     """Say what is missing on this machine, and what to type for it."""
     from scripts.bootstrap.doctor import examine
@@ -160,7 +168,7 @@ def _settle_locks(ready: Prepared, name: str) -> bool:
     )
     if done.returncode != 0:
         raise BootstrapError(
-            f"the lock of a pulumi that is gone can't be removed: {done.stderr.strip()}",
+            f"the lock of a pulumi that is gone can't be removed: {stack.complaint(done)}",
             f"scripts/pulumi cancel --stack {name}",
         )
     for lock in held:
@@ -176,7 +184,7 @@ def _forget_interrupted_creation(ready: Prepared, name: str) -> None:
     arguments = ["refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--stack", name]
     done = stack.run(ready.checkout, ready.cli, ready.variables, arguments)
     if done.returncode != 0:
-        note(f"note: the state still lists an interrupted creation: {done.stderr.strip()}")
+        note(f"note: the state still lists an interrupted creation: {stack.complaint(done)}")
 
 
 def _outputs(ready: Prepared, name: str, *, secrets: bool) -> summary.Outputs:
@@ -187,7 +195,7 @@ def _outputs(ready: Prepared, name: str, *, secrets: bool) -> summary.Outputs:
     done = stack.run(ready.checkout, ready.cli, ready.variables, arguments)
     if done.returncode != 0:
         raise BootstrapError(
-            f"the outputs of {name} can't be read: {done.stderr.strip()}", "see that message"
+            f"the outputs of {name} can't be read: {stack.complaint(done)}", "see that message"
         )
     return summary.read(json.loads(done.stdout))
 

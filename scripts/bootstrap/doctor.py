@@ -91,7 +91,8 @@ def _virtual_environment(checkout: Checkout, local: bool) -> Finding:
             "this Python can't make virtual environments: it has no ensurepip",
             f"apt install python{sys.version_info.major}.{sys.version_info.minor}-venv",
         )
-    plan = virtual_environment.plan_for(checkout, local_only=local, python=None)
+    purpose = virtual_environment.LOCAL_STACK if local else virtual_environment.ANY_STACK
+    plan = virtual_environment.plan_for(checkout, purpose, None)
     if plan.step == "nothing":
         return Finding("ok", f"virtual environment {folder}")
     what = plan.reason or ("not made yet" if plan.step == "make" else "lacks packages")

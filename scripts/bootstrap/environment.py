@@ -34,10 +34,14 @@ def prepare(checkout: Checkout, stack_name: str | None, environment: Mapping[str
 
     Raises `BootstrapError`. The state (passphrase) is made last, when the rest is there.
     """
+    environment = plugins.outer_environment(checkout, environment)
     local = stack_name is not None and stack.is_local(checkout, stack_name)
-    python = virtual_environment.ensure(
-        checkout, local_only=local or stack_name is None, environment=environment
+    purpose = (
+        virtual_environment.LOCAL_STACK
+        if local or stack_name is None
+        else virtual_environment.ANY_STACK
     )
+    python = virtual_environment.ensure(checkout, purpose, environment)
     pinned = pins.load(checkout.root / "pins.toml")
     releases = Releases(pinned.release, cache_root(environment))
     memory = Memory(checkout.make_state() / "answers.json")

@@ -145,6 +145,18 @@ def variables(checkout: Checkout, plan: Plan, environment: Mapping[str, str]) ->
     }
 
 
+def outer_environment(checkout: Checkout, environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Return `environment` with the person's Pulumi home where it has the checkout's own.
+
+    It has that where one of these scripts is started from within another's environment.
+    """
+    if environment.get("PULUMI_HOME") != str(_private_home(checkout)):
+        return environment
+    outer = {name: value for name, value in environment.items() if name != "PULUMI_HOME"}
+    theirs = environment.get("PULUMI_CREDENTIALS_PATH")
+    return {**outer, "PULUMI_HOME": theirs} if theirs else outer
+
+
 def _private_home(checkout: Checkout) -> Path:
     return checkout.state / "pulumi-home"
 

@@ -83,6 +83,23 @@ def is_local(checkout: Checkout, stack: str) -> bool:
     return program == DEFAULT
 
 
+def require_program(checkout: Checkout, stack: str) -> None:
+    """Raise `BootstrapError` where neither the stack's `program` nor its name is a program's.
+
+    Told before anything is installed for it; a program has its defaults in `stacks/`.
+    """
+    program = configured(checkout, stack, "program") or stack.rsplit("/", 1)[-1]
+    files = checkout.stacks.glob("*.yaml")
+    programs = sorted(f.stem.replace("_", "-") for f in files if not f.stem.startswith("Pulumi."))
+    if program not in programs:
+        raise BootstrapError(
+            f"the stack {stack} deploys {program!r}, which is no program: there is "
+            f"{', '.join(programs)}",
+            f"name the stack after one, or say which: scripts/pulumi stack init {stack}, then "
+            f"scripts/pulumi config set program {programs[0]} --stack {stack}",
+        )
+
+
 def in_folder(backend: Path, stack: str) -> bool:
     """Whether the backend in the folder `backend` has the stack."""
     return stack.rsplit("/", 1)[-1] in names_in_folder(backend)
@@ -109,7 +126,7 @@ def exists(
     if "no stack named" in asked.stderr:
         return False
     raise BootstrapError(
-        f"{backend.shown} can't be asked for the stack {stack}: {asked.stderr.strip()}",
+        f"{backend.shown} can't be asked for the stack {stack}: {complaint(asked)}",
         "log in (scripts/pulumi login), or unset what chose that backend: " + backend.why,
     )
 
@@ -125,7 +142,7 @@ def create(
         note(f"Made the stack {stack}.")
     elif "already exists" not in made.stderr:
         raise BootstrapError(
-            f"the stack {stack} can't be made in {backend.shown}: {made.stderr.strip()}",
+            f"the stack {stack} can't be made in {backend.shown}: {complaint(made)}",
             "see that message",
         )
 
@@ -140,7 +157,7 @@ def use_stand_in_unless_hub_answers(
     done = run(checkout, cli, environment, arguments)
     if done.returncode != 0:
         raise BootstrapError(
-            f"the stand-in model can't be written into the configuration: {done.stderr.strip()}",
+            f"the stand-in model can't be written into the configuration: {complaint(done)}",
             "see that message",
         )
     note(
@@ -188,3 +205,8 @@ def run(
         env=dict(environment),
         check=False,
     )
+
+
+def complaint(done: subprocess.CompletedProcess[str]) -> str:
+    """Return what a CLI that failed said."""
+    return done.stderr.strip().removeprefix("error: ")

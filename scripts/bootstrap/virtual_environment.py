@@ -19,10 +19,27 @@ from scripts.bootstrap.processes import one_at_a_time, run_with_progress
 
 LOCAL = "requirements/local.txt"
 EVERYTHING = "requirements.txt"
+TESTING = "requirements/test.txt"
 
 # scripts/launcher looks for the stamp too.
 STAMP = ".llm-endpoint.json"
 UNFINISHED = ".llm-endpoint.unfinished"
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a virtual environment is for: its folder in the checkout, and what it needs.
+
+    Any one of the requirements files `accepted` is enough; the first is the one to install.
+    """
+
+    folder: str
+    accepted: tuple[str, ...]
+
+
+LOCAL_STACK = Purpose(".venv", (LOCAL, EVERYTHING))
+ANY_STACK = Purpose(".venv", (EVERYTHING,))
+TESTS = Purpose(".venv-test", (TESTING,))
 
 
 @dataclass(frozen=True)
@@ -97,24 +114,24 @@ def _why_outdated(stamp: Stamp, found: str, folder: Path, asked: str | None) -> 
     return ""
 
 
-def plan_for(checkout: Checkout, *, local_only: bool, python: str | None) -> Plan:
-    """Decide what the checkout's virtual environment needs, as `plan` does."""
-    folder = checkout.virtual_environment
-    return plan(look(folder), folder, _wanted(checkout, local_only), python)
+def plan_for(checkout: Checkout, purpose: Purpose, python: str | None) -> Plan:
+    """Decide what the checkout's virtual environment for `purpose` needs, as `plan` does."""
+    folder = checkout.root / purpose.folder
+    return plan(look(folder), folder, _wanted(checkout, purpose), python)
 
 
-def ensure(checkout: Checkout, *, local_only: bool, environment: Mapping[str, str]) -> Path:
+def ensure(checkout: Checkout, purpose: Purpose, environment: Mapping[str, str]) -> Path:
     """Return the Python of a virtual environment that has what is needed, made where it lacks.
 
-    With `local_only` what the local stack needs is enough. Raises `BootstrapError`.
+    Raises `BootstrapError`.
     """
-    folder = checkout.virtual_environment
+    folder = checkout.root / purpose.folder
     python = folder / "bin" / "python"
     asked = _version() if environment.get("PYTHON") else None
-    if plan_for(checkout, local_only=local_only, python=asked).step == "nothing":
+    if plan_for(checkout, purpose, asked).step == "nothing":
         return python
 
-    wanted = _wanted(checkout, local_only)
+    wanted = _wanted(checkout, purpose)
     with one_at_a_time(
         checkout.make_state() / "virtual-environment.lock", "setting up the virtual environment"
     ) as lock:
@@ -128,7 +145,7 @@ def ensure(checkout: Checkout, *, local_only: bool, environment: Mapping[str, st
             # pip can leave half a package that it takes for a whole one.
             (folder / UNFINISHED).touch()
         name = next(iter(wanted))
-        _install(checkout, name, environment, lock)
+        _install(checkout, folder, name, environment, lock)
         installed = {name: wanted[name]}
         if needed.step == "install" and found.stamp:
             installed = {**found.stamp.installed, **installed}
@@ -206,13 +223,15 @@ def _create(base: str, folder: Path) -> None:
         )
 
 
-def _install(checkout: Checkout, name: str, environment: Mapping[str, str], lock: int) -> None:
-    python = checkout.virtual_environment / "bin" / "python"
-    if not any(checkout.virtual_environment.glob("lib/python*/site-packages/pip")):
+def _install(
+    checkout: Checkout, folder: Path, name: str, environment: Mapping[str, str], lock: int
+) -> None:
+    python = folder / "bin" / "python"
+    if not any(folder.glob("lib/python*/site-packages/pip")):
         subprocess.run([str(python), "-I", "-m", "ensurepip"], capture_output=True, check=False)
     run_with_progress(
         [*pip_install(python), "--requirement", str(checkout.root / name)],
-        what=f"Installing {name} into {checkout.virtual_environment.name}",
+        what=f"Installing {name} into {folder.name}",
         log=checkout.state / "pip.log",
         environment=pip_environment(environment),
         lock=lock,
@@ -233,10 +252,9 @@ def pip_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in elsewhere}
 
 
-def _wanted(checkout: Checkout, local_only: bool) -> dict[str, str]:
-    """Return the requirements files of which one is enough, the smallest first, with sha256."""
-    names = (LOCAL, EVERYTHING) if local_only else (EVERYTHING,)
-    return {name: _sha256(checkout.root / name) for name in names}
+def _wanted(checkout: Checkout, purpose: Purpose) -> dict[str, str]:
+    """Return the requirements files of which one is enough, the one to install first: sha256."""
+    return {name: _sha256(checkout.root / name) for name in purpose.accepted}
 
 
 def _sha256(requirements: Path) -> str:

@@ -34,6 +34,7 @@ from scripts.serve.identity import (
 CHECKOUT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 10.0
 KILL_SECONDS = 10.0
+KNOWN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,12 @@ def _spawn(order: ServerOrder) -> ServerRecord:
             )
         except OSError as error:
             raise ServeError(f"can't start {order.program[0]}: {error}") from None
-    return ServerRecord(process.pid, token, order.port, order.digest(), order.replaces)
+    record = ServerRecord(process.pid, token, order.port, order.digest(), order.replaces)
+    # The kernel shows a new program's environment a moment after it has started it.
+    deadline = time.monotonic() + KNOWN_SECONDS
+    while process.poll() is None and not is_alive(record) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return record
 
 
 def _write_record(home: Path, record: ServerRecord) -> None:

@@ -19,8 +19,8 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.struct_pb2 import Struct
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2, provider_pb2_grpc
 
-Json = bool | float | str | list["Json"] | dict[str, "Json"] | None
-Object = dict[str, Json]
+Json = bool | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
+Object = Mapping[str, Json]
 
 SIGNATURE = "4dabf18193072939515e22adb298388d"
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
@@ -60,7 +60,7 @@ class PluginFailure(Exception):
 
     def __init__(self, error: grpc.RpcError) -> None:
         self.code: str = error.code().name
-        self.text: str = error.details()
+        self.text: str = error.details() or ""
         super().__init__(f"{self.code}: {self.text}")
 
 

@@ -17,6 +17,7 @@ from pulumi.runtime.proto import resource_pb2
 
 SIGNATURE = "4dabf18193072939515e22adb298388d"
 SECRET = "1b47061264138c4ac30d75fd1eb44270"
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,12 @@ def _holds_secret(value: object) -> bool:
 
 
 class RecordingMonitor(mocks.MockMonitor):
-    """Answers registrations; `stdout` says what a command prints, by its resource's name."""
+    """Answers registrations; `stdout` says what a command prints, by its resource's name.
 
-    def __init__(self, stdout: Callable[[str, Mapping[str, object]], str]) -> None:
+    None is what is not known yet, as in a preview.
+    """
+
+    def __init__(self, stdout: Callable[[str, Mapping[str, object]], str | None]) -> None:
         super().__init__(_NoMocks())
         self._stdout = stdout
         self.registrations: list[Registration] = []
@@ -109,7 +113,7 @@ class RecordingMonitor(mocks.MockMonitor):
         )
         outputs = dict(inputs)
         if request.type == "command:local:Command":
-            printed: object = self._stdout(request.name, _open(inputs))
+            printed: object = self._stdout(request.name, _open(inputs)) or UNKNOWN
             secret = _holds_secret(inputs) or "stdout" in request.additionalSecretOutputs
             outputs["stdout"] = {SIGNATURE: SECRET, "value": printed} if secret else printed
             outputs["stderr"] = ""
@@ -135,10 +139,11 @@ class _NoMocks(mocks.Mocks):
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of an output: its value, and whether it is secret."""
+    """What came of an output: its value, whether it is secret, and whether it is known yet."""
 
     value: object
     secret: bool
+    known: bool
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ class Run:
 
 def run(
     program: Callable[[], Mapping[str, object]],
-    stdout: Callable[[str, Mapping[str, object]], str],
+    stdout: Callable[[str, Mapping[str, object]], str | None],
     stack: str = "local",
     *,
     preview: bool = False,
@@ -170,7 +175,8 @@ def run(
         async def look(name: str, value: object) -> None:
             output = pulumi.Output.from_input(value)
             known = await output.is_known()
-            seen[name] = Seen(await output.future() if known else None, await output.is_secret())
+            value = await output.future() if known else None
+            seen[name] = Seen(value, await output.is_secret(), known)
 
         async def look_at_all(outputs: Mapping[str, object]) -> None:
             for name, value in outputs.items():

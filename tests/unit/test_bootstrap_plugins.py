@@ -227,3 +227,14 @@ def test_what_is_needed_is_read_from_the_installed_packages(tmp_path: Path):
     python = tmp_path / "bin" / "python"
     assert plugins.needed(python, local_only=False) == [COMMAND, GCP]
     assert plugins.needed(python, local_only=True) == [COMMAND]
+
+
+def test_a_script_within_another_s_environment_sees_the_person_s_home(place: Place):
+    place.ensure(COMMAND)
+    inner = {
+        **place.environment,
+        **plugins.variables(place.checkout, Plan("stand-in"), place.environment),
+    }
+    outer = plugins.outer_environment(place.checkout, inner)
+    assert outer["PULUMI_HOME"] == str(place.home)
+    assert plugins.outer_environment(place.checkout, place.environment) == place.environment

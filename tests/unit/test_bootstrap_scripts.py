@@ -136,7 +136,8 @@ def machine(tmp_path: Path) -> Machine:
     for name in (LOCAL, EVERYTHING):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()
-    (root / "stacks").mkdir()
+    for program in ("local", "cpu_vm"):
+        write_program(root / "stacks" / f"{program}.yaml", "")
 
     venv = root / ".venv"
     write_program(

@@ -12,7 +12,17 @@ import pytest
 from scripts.bootstrap import virtual_environment
 from scripts.bootstrap.console import BootstrapError
 from scripts.bootstrap.places import Checkout
-from scripts.bootstrap.virtual_environment import Found, Plan, Stamp, fingerprint, look, plan
+from scripts.bootstrap.virtual_environment import (
+    ANY_STACK,
+    LOCAL_STACK,
+    Found,
+    Plan,
+    Purpose,
+    Stamp,
+    fingerprint,
+    look,
+    plan,
+)
 
 FOLDER = Path("/some where/.venv")
 STAMP = Stamp(str(FOLDER), "3.11", "python 1 2", {"requirements/local.txt": "aa"})
@@ -113,8 +123,8 @@ def pip(slow_pip: Pip, monkeypatch: pytest.MonkeyPatch) -> Pip:
     return slow_pip
 
 
-def ensure(checkout: Checkout, *, local_only: bool = True) -> Path:
-    return virtual_environment.ensure(checkout, local_only=local_only, environment={})
+def ensure(checkout: Checkout, purpose: Purpose = LOCAL_STACK) -> Path:
+    return virtual_environment.ensure(checkout, purpose, {})
 
 
 def test_it_is_made_and_filled_once(checkout: Checkout, slow_pip: Pip):
@@ -127,7 +137,7 @@ def test_it_is_made_and_filled_once(checkout: Checkout, slow_pip: Pip):
 
 def test_a_cloud_stack_adds_to_what_the_local_one_installed(checkout: Checkout, pip: Pip):
     ensure(checkout)
-    ensure(checkout, local_only=False)
+    ensure(checkout, ANY_STACK)
     ensure(checkout)
     assert pip.installed == ["local.txt", "requirements.txt"]
 
@@ -150,7 +160,7 @@ def test_an_interrupted_update_is_made_anew(checkout: Checkout, pip: Pip):
     pip.fails = True
     with pytest.raises(BootstrapError):
         ensure(checkout)
-    needed = virtual_environment.plan_for(checkout, local_only=True, python=None)
+    needed = virtual_environment.plan_for(checkout, LOCAL_STACK, None)
     assert needed == Plan("make", "its installation was interrupted")
 
 

@@ -1,0 +1,70 @@
+"""scripts/test: lint, types, shell scripts, tests, in an environment of their own."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from scripts.bootstrap import virtual_environment
+from scripts.bootstrap.console import note
+from scripts.bootstrap.places import Checkout
+from scripts.bootstrap.running import run_live
+
+SHELL_FOLDERS = ("scripts", ".ci", "emulator")
+
+
+def run_checks(checkout: Checkout, arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run every check and return the first exit status that is not 0.
+
+    `--real` runs the tests that need a guest, a server's build or a bare machine instead; further
+    arguments are pytest's. Nothing of a person's own Pulumi reaches the tests.
+    """
+    python = virtual_environment.ensure(checkout, virtual_environment.TESTS, environment)
+    tools = python.parent
+    own = ("PULUMI_", "LLM_ENDPOINT_KEY")
+    variables = {
+        **{name: value for name, value in environment.items() if not name.startswith(own)},
+        "PATH": f"{tools}:{environment.get('PATH', '')}",
+    }
+    real = "--real" in arguments
+    rest = [argument for argument in arguments if argument != "--real"]
+    pytest = [str(python), "-m", "pytest", "-m", "real" if real else "not real and not cloud"]
+    steps = [] if real else lint(checkout, tools)
+    for step in [*steps, [*pytest, *rest]]:
+        note(f"$ {Path(step[0]).name} {' '.join(step[1:4])}{' …' if len(step) > 4 else ''}")
+        status = run_live(step, checkout.root, variables)
+        if status != 0:
+            note(f"error: {Path(step[0]).name} ended with status {status}")
+            return status
+    return 0
+
+
+def lint(checkout: Checkout, tools: Path) -> list[list[str]]:
+    """Return the commands that check the code without running it, the fastest first."""
+    return [
+        [str(tools / "ruff"), "check", "."],
+        [str(tools / "ruff"), "format", "--check", "."],
+        [str(tools / "shellcheck"), "--external-sources", *shell_scripts(checkout)],
+        [str(tools / "pyright")],
+    ]
+
+
+def shell_scripts(checkout: Checkout) -> list[str]:
+    """Return every shell script of the checkout, known by its first line."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *SHELL_FOLDERS],
+        cwd=checkout.root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [name for name in listed.stdout.splitlines() if _is_shell(checkout.root / name)]
+
+
+def _is_shell(path: Path) -> bool:
+    try:
+        first = path.open("rb").readline(100)
+    except OSError:
+        return False
+    return first.startswith((b"#!/bin/sh", b"#!/usr/bin/env bash", b"# shellcheck shell="))
