@@ -23,6 +23,11 @@ CONFIGURATION = CHECKOUT / "stacks" / f"Pulumi.{STACK}.yaml"
 PREVIEWS = 3
 LIMIT_SECONDS = 600
 
+CONFIGURED = """\
+config:
+  llm-endpoint:program: local
+  llm-endpoint:model: builtin:stand-in
+"""
 EMPTY_PROJECT = """\
 name: llm-endpoint
 runtime: python
@@ -59,9 +64,8 @@ def _measure(folder: Path, environment: Mapping[str, str]) -> dict[str, float]:
     (empty / "Pulumi.yaml").write_text(EMPTY_PROJECT, encoding="utf-8")
     (empty / "__main__.py").touch()
     pulumi = str(CHECKOUT / "scripts" / "pulumi")
+    CONFIGURATION.write_text(CONFIGURED, encoding="utf-8")
     _run([pulumi, "stack", "init", STACK], environment)
-    for key, value in {"program": "local", "model": "builtin:stand-in"}.items():
-        _run([pulumi, "config", "set", f"llm-endpoint:{key}", value, "--stack", STACK], environment)
     # The empty program is run on the same stack, so that what is compared is the program alone.
     shutil.copy(CONFIGURATION, empty / CONFIGURATION.name)
 

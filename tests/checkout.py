@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from scripts.serve.cache import cache_root
+from scripts.bootstrap.places import cache_root
 
 SOURCE = Path(__file__).resolve().parents[1]
 UP_SECONDS = 900
@@ -49,8 +49,8 @@ class Checkout:
             **kept,
             "HOME": str(self.home),
             # What is built once serves every clone; the person's own cache would too.
-            "LLM_ENDPOINT_CACHE": str(cache_root()),
-            "PIP_CACHE_DIR": str(cache_root() / "pip"),
+            "LLM_ENDPOINT_CACHE": str(cache_root(os.environ)),
+            "PIP_CACHE_DIR": str(cache_root(os.environ) / "pip"),
             **changed,
         }
 

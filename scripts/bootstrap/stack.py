@@ -172,7 +172,7 @@ def use_stand_in_unless_hub_answers(
 
 def _hub_answers(checkout: Checkout, environment: Mapping[str, str]) -> bool:
     program = (
-        "import sys; from scripts.serve.models import hub_answers; "
+        "import sys; from scripts.models.ensure import hub_answers; "
         f"sys.exit(0 if hub_answers() else {_NO_ANSWER})"
     )
     asked = subprocess.run(

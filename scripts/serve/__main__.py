@@ -59,22 +59,24 @@ def new_key() -> None:
 
 def pull() -> None:
     """Have the model's file on this machine; prints what it is as JSON."""
-    from scripts.serve import model_files
+    from scripts.serve import pulled
 
-    print(model_files.as_json(model_files.pull(_value(Variable.MODEL), _report)))
+    print(pulled.as_json(pulled.pull(_value(Variable.MODEL), _report)))
 
 
 def start() -> None:
     """Make the ordered server run; prints its record as JSON."""
-    from scripts.serve import llama_server, model_files, process
-    from scripts.serve.cache import cache_root
+    from scripts.bootstrap.places import cache_root
+    from scripts.serve import llama_server, process, pulled
 
     launch = ProcessLaunch.from_json(_value(Variable.LAUNCH))
     place = json.loads(_value(Variable.PLACE))
-    model = model_files.again(_value(Variable.MODEL_FILE), _report)
+    model = pulled.again(_value(Variable.MODEL_FILE), _report)
     order = process.ServerOrder(
         home=Path(place["home"]),
-        program=llama_server.program(_value(Variable.SERVER_BUILD), cache_root(), _report),
+        program=llama_server.program(
+            _value(Variable.SERVER_BUILD), cache_root(os.environ), _report
+        ),
         arguments=launch.arguments,
         environment=launch.environment,
         model=model.path,

@@ -121,11 +121,12 @@ class Plugin:
         *,
         folder: Path,
         environment: Mapping[str, str],
+        flags: Sequence[str] = (),
         old_inputs: bool = True,
     ) -> None:
         # As the engine starts one: in a process group of its own.
         self.process = subprocess.Popen(
-            [*executable, engine.address],
+            [*executable, *flags, engine.address],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=folder,
@@ -249,22 +250,18 @@ class Plugin:
 
 
 class InBackground:
-    """A call that runs in a thread until `result` is asked for."""
+    """A call that runs in a thread of its own and is expected to fail."""
 
     def __init__(self, call: Callable[[], Created]) -> None:
-        self._executor = futures.ThreadPoolExecutor(1)
-        self._future = self._executor.submit(call)
+        executor = futures.ThreadPoolExecutor(1)
+        self._future = executor.submit(call)
+        executor.shutdown(wait=False)
 
     def failure(self) -> PluginFailure:
         """The failure in which the call ended."""
         error = self._future.exception(timeout=CALL_SECONDS)
-        self._executor.shutdown()
         assert isinstance(error, PluginFailure), error
         return error
-
-
-def call_in_background(call: Callable[[], Created]) -> InBackground:
-    return InBackground(call)
 
 
 def _called(method, request):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import StartPlugin
-from plugin_client import Plugin, eventually
+from plugin_client import InBackground, Plugin, PluginFailure, eventually
 
 
 def test_one_end_of_line_is_taken_off_each_stream(plugin: Plugin):
@@ -180,20 +180,20 @@ def test_a_command_runs_in_the_plugins_process_group(plugin: Plugin):
 def test_a_time_limit_kills_the_command(plugin: Plugin):
     started = plugin.create({"create": "echo in time"}, limit_seconds=30)
     assert started.outputs["stdout"] == "in time"
-    with pytest.raises(Exception, match="signal: killed"):
+    with pytest.raises(PluginFailure, match="signal: killed"):
         plugin.create({"create": "exec sleep 300"}, limit_seconds=1)
 
 
 def test_commands_run_at_the_same_time(start_plugin: StartPlugin, tmp_path: Path):
-    from plugin_client import call_in_background
-
     plugin = start_plugin()
-    waiting = f"touch '{tmp_path}'/$N; while ! [ -e '{tmp_path}/go' ]; do sleep 0.05; done; exit 9"
+    inputs = {
+        "create": "touch at-$N; while ! [ -e go ]; do sleep 0.05; done; exit 9",
+        "dir": str(tmp_path),
+    }
+    numbers = [str(number) for number in range(40)]
     calls = [
-        call_in_background(
-            lambda n=n: plugin.create({"create": waiting, "environment": {"N": str(n)}})
-        )
-        for n in range(40)
+        InBackground(lambda n=number: plugin.create({**inputs, "environment": {"N": n}}))
+        for number in numbers
     ]
     assert eventually(lambda: len(list(tmp_path.iterdir())) == len(calls))
     (tmp_path / "go").touch()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import grpc
@@ -15,7 +14,7 @@ import pytest
 from conftest import EMULATED, StartPlugin
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.struct_pb2 import Struct
-from plugin_client import Engine, Plugin, PluginFailure, call_in_background, eventually
+from plugin_client import Engine, InBackground, Plugin, PluginFailure, eventually
 from pulumi.runtime.proto import plugin_pb2, provider_pb2
 
 PACKAGE = Path(pulumi_command.__file__).parent
@@ -118,6 +117,14 @@ def test_remote_resources_are_refused_with_the_way_to_the_published_plugin(
     assert "pulumi plugin install resource command 1.2.1" in refused.value.text
 
 
+def test_logging_flags_of_the_engine_come_before_its_address(start_plugin: StartPlugin):
+    engine = Engine()
+    plugin = start_plugin(engine=engine, flags=["--logtostderr", "-v=1"])
+    plugin.output("echo hi")
+    assert [line.message for line in engine.logged] == ["hi"]
+    engine.stop()
+
+
 def test_an_attached_engine_gets_the_log(start_plugin: StartPlugin):
     first, second = Engine(), Engine()
     plugin = start_plugin(engine=first)
@@ -129,32 +136,34 @@ def test_an_attached_engine_gets_the_log(start_plugin: StartPlugin):
     second.stop()
 
 
-def running(script_file: Path) -> bool:
-    """Whether the process that wrote its id to SCRIPT_FILE still runs."""
+@pytest.fixture
+def slow(tmp_path: Path) -> dict[str, str]:
+    """A command that writes its process's id to `id` and would then run for five minutes."""
+    script = "echo $$ > id.tmp; mv id.tmp id; exec sleep 300\n"
+    (tmp_path / "slow.sh").write_text(script)
+    return {"create": "exec sh slow.sh", "dir": str(tmp_path)}
+
+
+def runs(id_file: Path) -> bool:
+    """Whether the process whose id is in ID_FILE still runs."""
     try:
-        status = psutil.Process(int(script_file.read_text())).status()
+        status = psutil.Process(int(id_file.read_text())).status()
     except psutil.NoSuchProcess:
         return False
     return status != psutil.STATUS_ZOMBIE
 
 
-def slow(tmp_path: Path) -> dict:
-    """A command that says when it runs, and would for five minutes."""
-    return {"create": f"echo $$ > '{tmp_path}/id.tmp'; mv '{tmp_path}/id.tmp' '{tmp_path}/id'; "
-            "exec sleep 300"}  # fmt: skip
-
-
 def test_cancel_kills_the_running_command_and_lets_no_other_start(
-    start_plugin: StartPlugin, tmp_path: Path
+    start_plugin: StartPlugin, slow: dict[str, str], tmp_path: Path
 ):
     plugin = start_plugin()
-    call = call_in_background(lambda: plugin.create(slow(tmp_path)))
+    call = InBackground(lambda: plugin.create(slow))
     assert eventually((tmp_path / "id").exists)
     plugin.cancel()
     failure = call.failure()
     assert failure.code == "UNKNOWN"
-    assert failure.text.startswith("signal: killed: running")
-    assert not running(tmp_path / "id")
+    assert failure.text == 'signal: killed: running "exec sh slow.sh":\n'
+    assert not runs(tmp_path / "id")
 
     later = plugin.failure("touch ran", dir=str(tmp_path))
     assert later.code == "CANCELLED"
@@ -162,6 +171,19 @@ def test_cancel_kills_the_running_command_and_lets_no_other_start(
     assert not (tmp_path / "ran").exists()
     assert plugin.check({"create": "a"}).inputs == {"create": "a"}
     plugin.cancel()
+
+
+def test_cancel_kills_the_commands_own_process_and_waits_for_those_below(
+    start_plugin: StartPlugin, slow: dict[str, str], tmp_path: Path
+):
+    """Those below are the engine's to end, by the plugin's process group."""
+    plugin = start_plugin()
+    call = InBackground(lambda: plugin.create({**slow, "create": "sh slow.sh; true"}))
+    assert eventually((tmp_path / "id").exists)
+    plugin.cancel()
+    assert runs(tmp_path / "id")
+    os.kill(int((tmp_path / "id").read_text()), signal.SIGKILL)
+    assert call.failure().text.startswith("signal: killed")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -174,46 +196,39 @@ def test_a_signal_ends_it_at_once(start_plugin: StartPlugin, number: signal.Sign
 @pytest.mark.skipif(
     not EMULATED, reason="the published plugin leaves its commands running when it is ended"
 )
-def test_no_command_outlives_a_signal(start_plugin: StartPlugin, tmp_path: Path):
+def test_no_command_outlives_a_signal(
+    start_plugin: StartPlugin, slow: dict[str, str], tmp_path: Path
+):
     plugin = start_plugin()
-    call = call_in_background(lambda: plugin.create(slow(tmp_path)))
+    call = InBackground(lambda: plugin.create(slow))
     assert eventually((tmp_path / "id").exists)
     plugin.process.terminate()
     plugin.process.wait(timeout=10)
-    assert call.failure().code in ("UNAVAILABLE", "CANCELLED", "UNKNOWN")
-    assert eventually(lambda: not running(tmp_path / "id"))
+    call.failure()
+    assert eventually(lambda: not runs(tmp_path / "id"))
 
 
 @pytest.mark.skipif(not EMULATED, reason="the published plugin outlives an engine that was killed")
-def test_nothing_outlives_a_lost_engine(start_plugin: StartPlugin, tmp_path: Path):
+def test_nothing_outlives_a_lost_engine(
+    start_plugin: StartPlugin, slow: dict[str, str], tmp_path: Path
+):
     engine = Engine()
     plugin = start_plugin(engine=engine)
-    below = slow(tmp_path)["create"].replace("exec sleep", "sleep")
-    script = f"sh -c '{below.replace(chr(39), '')}'; true"
-    call = call_in_background(lambda: plugin.create({"create": script}))
+    call = InBackground(lambda: plugin.create({**slow, "create": "sh slow.sh; true"}))
     assert eventually((tmp_path / "id").exists)
     engine.stop()
     plugin.process.wait(timeout=30)
-    assert call.failure().code in ("UNAVAILABLE", "CANCELLED", "UNKNOWN")
-    assert eventually(lambda: not running(tmp_path / "id"))
+    call.failure()
+    assert eventually(lambda: not runs(tmp_path / "id"))
 
 
-@pytest.mark.skipif(not EMULATED, reason="the published plugin is no Python")
-def test_without_the_python_package_it_says_what_is_missing(executable: list[str], tmp_path: Path):
-    """A Python with grpc and pulumi but no pulumi_command: the version would be unknown."""
-    code = (
-        "import importlib.util as u, runpy, sys; find = u.find_spec; "
-        "u.find_spec = lambda name, *rest: None if name == 'pulumi_command' else find(name, *rest);"
-        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", code, executable[-1]],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        cwd=tmp_path,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert "pulumi-command" in done.stderr
+@pytest.mark.skipif(not EMULATED, reason="the published plugin knows its version")
+def test_without_the_python_package_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch):
+    from emulator.command import server
+
+    def find_nothing(name: str) -> None:
+        return None
+
+    monkeypatch.setattr(server.importlib.util, "find_spec", find_nothing)
+    with pytest.raises(FileNotFoundError, match="install pulumi-command"):
+        server.published_version()

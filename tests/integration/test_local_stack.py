@@ -18,7 +18,7 @@ import pytest
 import requests
 from checkout import Checkout
 
-from scripts.serve.stand_in import ANSWER
+from scripts.models.stand_in import ANSWER
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 

@@ -19,7 +19,7 @@ import pytest
 import requests
 from pydantic import BaseModel, ConfigDict, Field
 
-from scripts.serve.stand_in import ANSWER, write_stand_in
+from scripts.models.stand_in import ANSWER, write_stand_in
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 

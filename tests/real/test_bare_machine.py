@@ -7,7 +7,7 @@ import shutil
 import pytest
 from checkout import Checkout, make
 
-from scripts.serve.stand_in import ANSWER
+from scripts.models.stand_in import ANSWER
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 

@@ -4,7 +4,7 @@ import pytest
 import requests
 from checkout import Checkout, make
 
-from scripts.serve.stand_in import ANSWER
+from scripts.models.stand_in import ANSWER
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 

@@ -129,7 +129,7 @@ def machine(tmp_path: Path) -> Machine:
     (root / "scripts" / "__init__.py").touch()
     write_program(root / "scripts" / "verify" / "__main__.py", FAKE_VERIFY)
     write_program(
-        root / "scripts" / "serve" / "models.py",
+        root / "scripts" / "models" / "ensure.py",
         'import os\ndef hub_answers(): return "HUB" in os.environ\n',
     )
     shutil.copy(CHECKOUT / "pins.toml", root)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from fake_hub import FakeHub, Fault, gguf_bytes, sha256
 
-from scripts.serve import download as downloading
-from scripts.serve import transport
-from scripts.serve.download import Downloaded, Wanted, download
-from scripts.serve.models import _refusal
-from scripts.serve.progress import Progress
-from scripts.serve.transport import Client, ModelError, Patience
+from scripts.models import download as downloading
+from scripts.models import transport
+from scripts.models.download import Downloaded, Wanted, download
+from scripts.models.ensure import _refusal
+from scripts.models.progress import Progress
+from scripts.models.transport import Client, ModelError, Patience
 
 CONTENT = gguf_bytes(1)
 WHOLE = Downloaded(sha256(CONTENT), len(CONTENT))

@@ -11,7 +11,7 @@ import pytest
 
 from components.gguf_header import GgufError, GgufHeader, read_header
 from components.memory_fit import KV_TYPE_BYTES, MemoryNeed, estimate, largest_context, refusal
-from scripts.serve.stand_in import write_stand_in
+from scripts.models.stand_in import write_stand_in
 
 MIB = 1024 * 1024
 EIGHT_B = GgufHeader(

@@ -14,10 +14,11 @@ import pytest
 from fake_hub import FakeHub, Fault, gguf_bytes, sha256
 
 from components.model_reference import parse_model_reference
-from scripts.serve import download as downloading
-from scripts.serve import model_store, models
-from scripts.serve.models import ModelError, ModelFile, Patience, ensure_model
-from scripts.serve.stand_in import write_stand_in
+from scripts.models import download as downloading
+from scripts.models import ensure as models
+from scripts.models import store as model_store
+from scripts.models.ensure import ModelError, ModelFile, Patience, ensure_model
+from scripts.models.stand_in import write_stand_in
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 REPOSITORY = "owner/repo-GGUF"
@@ -27,7 +28,7 @@ PULL = """
 import sys
 from pathlib import Path
 from components.model_reference import parse_model_reference
-from scripts.serve.models import ensure_model
+from scripts.models.ensure import ensure_model
 found = ensure_model(
     parse_model_reference(sys.argv[1]), cache=Path(sys.argv[2]),
     report=lambda line: print(line, file=sys.stderr),

@@ -7,9 +7,9 @@ import pytest
 from fake_hub import FakeHub, Fault, gguf_bytes, sha256
 
 from components.model_reference import HubFile, parse_model_reference
-from scripts.serve import hub as hub_api
-from scripts.serve.hub import choose
-from scripts.serve.models import ModelError, ModelFile, Patience, ensure_model, hub_answers
+from scripts.models import hub as hub_api
+from scripts.models.ensure import ModelError, ModelFile, Patience, ensure_model, hub_answers
+from scripts.models.hub import choose
 
 REPOSITORY = "owner/repo-GGUF"
 CONTENT = gguf_bytes(1, 5000)

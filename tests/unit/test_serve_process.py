@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from scripts.models.stand_in import write_stand_in
 from scripts.serve import home as homes
 from scripts.serve import memory, ports, process
 from scripts.serve.errors import ServeError
@@ -26,7 +27,6 @@ from scripts.serve.identity import (
     replacement_trigger,
     servers_of,
 )
-from scripts.serve.stand_in import write_stand_in
 
 # A server that listens on the port it is given, says what it sees, and ends on SIGTERM.
 SERVER = """

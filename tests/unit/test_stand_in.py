@@ -6,9 +6,9 @@ from pathlib import Path
 import gguf
 import pytest
 
-from scripts.serve import stand_in
-from scripts.serve.stand_in import ANSWER, STAND_IN_ID, write_stand_in
-from scripts.serve.stand_in_vocabulary import (
+from scripts.models import stand_in
+from scripts.models.stand_in import ANSWER, STAND_IN_ID, write_stand_in
+from scripts.models.stand_in_vocabulary import (
     TURN_START,
     answer_pieces,
     byte_symbols,

@@ -24,8 +24,8 @@ import requests
 
 from components.gguf_header import MAGIC, describe_start
 from components.model_reference import shown
-from scripts.serve.progress import Progress, amount
-from scripts.serve.transport import Attempts, Client, ModelError, Passing, origin_of
+from scripts.models.progress import Progress, amount
+from scripts.models.transport import Attempts, Client, ModelError, Passing, origin_of
 
 _READ_BYTES = 1024 * 1024
 _START_BYTES = 64

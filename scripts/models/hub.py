@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from components.model_reference import HubFile, is_loopback, shown, split_names
-from scripts.serve.transport import Client, ModelError, Token, origin_of
+from scripts.models.transport import Client, ModelError, Token, origin_of
 
 _DEFAULT_ENDPOINT = "https://huggingface.co"
 _PREFERRED_QUANTS = ("Q4_K_M", "Q8_0")

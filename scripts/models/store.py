@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from components.model_reference import ModelReference, shown
-from scripts.serve.transport import ModelError, Patience
+from scripts.models.transport import ModelError, Patience
 
 _POLL_SECONDS = 1.0
 _SAY_EVERY_SECONDS = 30.0

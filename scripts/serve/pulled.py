@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.model_reference import parse_model_reference
-from scripts.serve.cache import cache_root
+from scripts.bootstrap.places import cache_root
+from scripts.models.ensure import ModelError, ModelFile, ensure_model
 from scripts.serve.errors import ServeError
-from scripts.serve.models import ModelError, ModelFile, ensure_model
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,9 @@ class PulledModel:
 def pull(reference: str, report: Callable[[str], None]) -> PulledModel:
     """Have the file that `reference` names in the cache; raises `ServeError` where it can't be."""
     try:
-        found = ensure_model(parse_model_reference(reference), cache=cache_root(), report=report)
+        found = ensure_model(
+            parse_model_reference(reference), cache=cache_root(os.environ), report=report
+        )
     except ModelError as error:
         raise ServeError(str(error)) from None
     return _pulled(found)

@@ -27,7 +27,7 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from scripts.serve.stand_in_vocabulary import (
+from scripts.models.stand_in_vocabulary import (
     ANSWER,
     CHAT_TEMPLATE,
     STAND_IN_ID,

@@ -23,8 +23,8 @@ from components.model_reference import (
     shown,
     split_names,
 )
-from scripts.serve import hub
-from scripts.serve.download import (
+from scripts.models import hub
+from scripts.models.download import (
     Wanted,
     check_space,
     download,
@@ -32,10 +32,10 @@ from scripts.serve.download import (
     is_full,
     no_space,
 )
-from scripts.serve.hub import hub_answers
-from scripts.serve.model_store import Pin, Store, StoredFile, read_pin, write_pin
-from scripts.serve.progress import amount
-from scripts.serve.transport import Client, ModelError, Patience
+from scripts.models.hub import hub_answers
+from scripts.models.progress import amount
+from scripts.models.store import Pin, Store, StoredFile, read_pin, write_pin
+from scripts.models.transport import Client, ModelError, Patience
 
 __all__ = ["ModelError", "ModelFile", "ModelPart", "Patience", "ensure_model", "hub_answers"]
 
@@ -355,7 +355,7 @@ def _builtin(reference: Builtin, store: Store) -> ModelFile:
         if known and known.files[0].is_unchanged(path):
             return _model_file(reference, path.parent, known.files)
     # numpy and gguf take longer to import than all the rest of an unchanged run.
-    from scripts.serve.stand_in import write_stand_in
+    from scripts.models.stand_in import write_stand_in
 
     files = (StoredFile.of(path, write_stand_in(path)),)
     when = datetime.now(UTC).isoformat(timespec="seconds")

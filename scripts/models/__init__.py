@@ -1,0 +1,1 @@
+"""Model files: from a reference to a checked file on this machine."""
