@@ -37,7 +37,7 @@ class Engine:
         # A line that can't be shown must not fail a command; a lost engine ends the plugin.
         if channel is not None:
             with contextlib.suppress(grpc.RpcError):
-                EngineStub(channel).Log(request)
+                EngineStub(channel).Log(request)  # pyright: ignore[reportUnknownMemberType]
 
     def wait_until_lost(self) -> None:
         """Returns once the engine no longer answers; at once where there is none.

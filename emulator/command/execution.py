@@ -14,7 +14,7 @@ import signal
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -64,7 +64,7 @@ class Processes:
     @contextlib.contextmanager
     def started(
         self, start: Callable[[], subprocess.Popen[bytes]]
-    ) -> Iterator[subprocess.Popen[bytes]]:
+    ) -> Generator[subprocess.Popen[bytes]]:
         """The process that START starts, under the reach of `cancel` until it has ended.
 
         Raises:

@@ -60,6 +60,9 @@ A change inside the list is an update to the plugin; the SDKs add `replaceOnChan
 """
 
 
+_NAMES = {"bool": "a boolean", "float": "a number", "str": "a string", "list": "a list"}
+
+
 @dataclass(frozen=True)
 class Fault:
     """One property that can't be taken, and why; the reason never holds the value."""
@@ -116,8 +119,9 @@ def _misfits(path: str, value: Property, kind: Kind) -> Iterator[Fault]:
 def _type_of(value: Property) -> str:
     if isinstance(value, Special):
         return f"Pulumi's {value.signature.name.lower()}"
-    names = {bool: "a boolean", float: "a number", str: "a string", list: "a list"}
-    return names.get(type(value), "null" if value is None else "an object")
+    if value is None:
+        return "null"
+    return _NAMES.get(type(value).__name__, "an object")
 
 
 @dataclass(frozen=True)

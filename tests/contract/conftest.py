@@ -9,16 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plugin_client import Engine, Plugin
+from plugin_client import EMULATED, Engine, Plugin, StartPlugin
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-EMULATED = os.environ.get("EMULATED", "1") != "0"
-
-StartPlugin = Callable[..., Plugin]
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ tests say the same of the stand-in and of the published plugin.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,9 @@ UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 ASSET = "c44067f5952c0a294b673a41bacd8c17"
 ARCHIVE = "0def7320c3a5731c473e5ecbe6d01bc7"
 SECRET_UNKNOWN: Json = {SIGNATURE: "d0e6a833031e9bbcd3f4e8bde6ca49a4", "secret": True}
+
+EMULATED = os.environ.get("EMULATED", "1") != "0"
+"""Whether the plugin is the stand-in; see conftest.py."""
 
 CALL_SECONDS = 60
 _ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.absolute_max_metadata_size", 1 << 24)]
@@ -247,6 +251,10 @@ class Plugin:
 
     def cancel(self) -> None:
         _called(self.stub.Cancel, Empty())
+
+
+StartPlugin = Callable[..., Plugin]
+"""Takes what `Plugin` takes, each with a default."""
 
 
 class InBackground:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import EMULATED
 from plugin_client import (
+    EMULATED,
     SECRET_UNKNOWN,
     SIGNATURE,
     UNKNOWN,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import StartPlugin
-from plugin_client import SECRET_UNKNOWN, UNKNOWN, Json, Plugin, secret, text_asset
+from plugin_client import SECRET_UNKNOWN, UNKNOWN, Json, Plugin, StartPlugin, secret, text_asset
 
 BASE: dict[str, Json] = {
     "create": "a",

@@ -8,8 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import StartPlugin
-from plugin_client import InBackground, Plugin, PluginFailure, eventually
+from plugin_client import InBackground, Plugin, PluginFailure, StartPlugin, eventually
 
 
 def test_one_end_of_line_is_taken_off_each_stream(plugin: Plugin):

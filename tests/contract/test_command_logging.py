@@ -6,8 +6,7 @@ from typing import NoReturn
 
 import grpc
 import pytest
-from conftest import EMULATED, StartPlugin
-from plugin_client import Engine, Plugin, urn
+from plugin_client import EMULATED, Engine, Plugin, StartPlugin, urn
 from pulumi.runtime.proto import engine_pb2
 
 

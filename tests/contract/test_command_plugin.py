@@ -11,10 +11,17 @@ import grpc
 import psutil
 import pulumi_command
 import pytest
-from conftest import EMULATED, StartPlugin
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.struct_pb2 import Struct
-from plugin_client import Engine, InBackground, Plugin, PluginFailure, eventually
+from plugin_client import (
+    EMULATED,
+    Engine,
+    InBackground,
+    Plugin,
+    PluginFailure,
+    StartPlugin,
+    eventually,
+)
 from pulumi.runtime.proto import plugin_pb2, provider_pb2
 
 PACKAGE = Path(pulumi_command.__file__).parent

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,10 +15,12 @@ import pulumi_command
 import pytest
 from plugin_client import SIGNATURE
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(shutil.which("pulumi") is None, reason="no pulumi on PATH"),
-]
+from scripts.bootstrap import pins, pulumi_cli
+from scripts.bootstrap.memory import Memory
+from scripts.bootstrap.places import cache_root, this_checkout
+from scripts.bootstrap.published import Releases
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 VERSION = json.loads((Path(pulumi_command.__file__).parent / "pulumi-plugin.json").read_text())[
     "version"
@@ -75,8 +76,18 @@ class Project:
         }
 
 
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The CLI that scripts/up would take on this machine."""
+    checkout = this_checkout()
+    pinned = pins.load(checkout.root / "pins.toml")
+    releases = Releases(pinned.release, cache_root(os.environ))
+    memory = Memory(tmp_path_factory.mktemp("memory") / "answers.json")
+    return pulumi_cli.choose(checkout, pinned, releases, os.environ, memory).program
+
+
 @pytest.fixture
-def project(executable: list[str], tmp_path: Path) -> Iterator[Project]:
+def project(executable: list[str], cli: Path, tmp_path: Path) -> Iterator[Project]:
     plugin = tmp_path / "plugin"
     plugin.mkdir()
     launcher = plugin / "pulumi-resource-command"
@@ -91,7 +102,7 @@ def project(executable: list[str], tmp_path: Path) -> Iterator[Project]:
         tmp_path,
         {
             **kept,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{Path(sys.executable).parent}:{cli.parent}:{os.environ['PATH']}",
             "PULUMI_HOME": str(tmp_path / "home"),
             "PULUMI_BACKEND_URL": (tmp_path / "state").as_uri(),
             "PULUMI_CONFIG_PASSPHRASE": "contract",

@@ -1,7 +1,8 @@
 """A mock engine that keeps each registration as it was sent: parent, options, secretness.
 
-It answers `command:local:Command` as the published plugin does: any secret input makes every
-output secret.
+It answers `command:local:Command` as the published plugin does: only the outputs that the options
+name are secret besides the inputs. With `taints` any secret input makes every output secret, as
+the plugin's framework does by default.
 """
 
 from __future__ import annotations
@@ -90,9 +91,12 @@ class RecordingMonitor(mocks.MockMonitor):
     None is what is not known yet, as in a preview.
     """
 
-    def __init__(self, stdout: Callable[[str, Mapping[str, object]], str | None]) -> None:
+    def __init__(
+        self, stdout: Callable[[str, Mapping[str, object]], str | None], *, taints: bool
+    ) -> None:
         super().__init__(_NoMocks())
         self._stdout = stdout
+        self._taints = taints
         self.registrations: list[Registration] = []
         self.component_outputs: dict[str, Mapping[str, object]] = {}
 
@@ -114,7 +118,8 @@ class RecordingMonitor(mocks.MockMonitor):
         outputs = dict(inputs)
         if request.type == "command:local:Command":
             printed: object = self._stdout(request.name, _open(inputs)) or UNKNOWN
-            secret = _holds_secret(inputs) or "stdout" in request.additionalSecretOutputs
+            tainted = self._taints and _holds_secret(inputs)
+            secret = tainted or "stdout" in request.additionalSecretOutputs
             outputs["stdout"] = {SIGNATURE: SECRET, "value": printed} if secret else printed
             outputs["stderr"] = ""
         answer = struct_pb2.Struct()
@@ -161,10 +166,11 @@ def run(
     stack: str = "local",
     *,
     preview: bool = False,
+    taints: bool = False,
 ) -> Run:
     """Run `program` under the recording engine until all of its registrations have drained."""
     asyncio.set_event_loop(asyncio.new_event_loop())
-    monitor = RecordingMonitor(stdout)
+    monitor = RecordingMonitor(stdout, taints=taints)
     pulumi.runtime.set_mocks(
         monitor.mocks, project="llm-endpoint", stack=stack, preview=preview, monitor=monitor
     )

@@ -137,8 +137,9 @@ def test_changed_content_behind_a_path_pulls_the_model_again():
     )
 
 
-def test_exactly_the_keys_are_secret_outputs():
-    outputs = deployed().outputs
+@pytest.mark.parametrize("taints", [False, True])
+def test_exactly_the_keys_are_secret_outputs_whatever_the_plugin_taints(taints: bool):
+    outputs = run(program(), stdout, taints=taints).outputs
     assert {name for name, seen in outputs.items() if seen.secret} == {"api_key", "api_keys"}
     assert outputs["api_key"].value == f"{KEY}-local-key-default"
     assert outputs["api_keys"].value == {
