@@ -69,10 +69,15 @@ def folder(checkout: Checkout, version: str, cache: Path) -> Path:
 def _digest(checkout: Checkout, version: str, *patterns: str) -> str:
     digest = hashlib.sha256(f"{version} {release_platform()}".encode())
     for pattern in patterns:
-        for path in sorted((checkout.root / SOURCES).glob(pattern)):
+        for path in _sources(checkout, pattern):
             digest.update(f"\n{path.relative_to(checkout.root)}\n".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _sources(checkout: Checkout, pattern: str) -> list[Path]:
+    """Return the files that `pattern` finds; Python may leave a `__pycache__` beside them."""
+    return sorted(p for p in (checkout.root / SOURCES).glob(pattern) if p.is_file())
 
 
 def build(checkout: Checkout, version: str, cache: Path, environment: Mapping[str, str]) -> Path:
@@ -98,7 +103,7 @@ def build(checkout: Checkout, version: str, cache: Path, environment: Mapping[st
         with staged(target) as partial:
             for binary in binaries.iterdir():
                 os.link(binary, partial / binary.name)
-            for launcher in (checkout.root / SOURCES / "launchers").iterdir():
+            for launcher in _sources(checkout, "launchers/*"):
                 shutil.copy(launcher, partial)
     return target
 

@@ -179,3 +179,15 @@ def test_the_modules_say_which_go_they_need():
     assert go_build.needed_go("module x\n\ngo 1.24.7\n\nrequire y v1\n") == (1, 24, 7)
     with pytest.raises(BootstrapError):
         go_build.needed_go("module x\n")
+
+
+def test_what_python_leaves_beside_the_launchers_changes_nothing(
+    checkout: Checkout, cache: Path, tmp_path: Path
+):
+    folder = go_build.folder(checkout, "3.210.0", cache)
+    left = checkout.root / go_build.SOURCES / "launchers" / "__pycache__"
+    left.mkdir()
+    (left / "exec.pyc").touch()
+    assert go_build.folder(checkout, "3.210.0", cache) == folder
+    built = go_build.build(checkout, "3.210.0", cache, environment(tmp_path, "go1.99.1"))
+    assert not (built / "__pycache__").exists()

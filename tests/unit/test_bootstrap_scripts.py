@@ -32,7 +32,7 @@ esac
 
 FAKE_PYTHON = """#!/bin/sh
 printf '%s\\n' "$*" >> "{calls}"
-exec {python} "$@"
+exec "{python}" "$@"
 """
 
 FAKE_VERIFY = """
