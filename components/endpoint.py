@@ -6,13 +6,15 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, TypeVar
 
 import pulumi
 from pulumi_command import local
 
 from components.launch import Launch
 from components.rendering.process import Variable
+
+T = TypeVar("T")
 
 
 class Billed(TypedDict):
@@ -69,7 +71,7 @@ class StackOutputs:
     api_key: pulumi.Output[str]
     api_keys: pulumi.Output[Mapping[str, str]]
     verification: pulumi.Input[Mapping[str, object]]
-    billing: Sequence[Billed]
+    billing: pulumi.Input[Sequence[Billed]]
     client_snippet: pulumi.Input[str | None]
     ca_certificate: pulumi.Input[str | None] = None
 
@@ -122,8 +124,9 @@ class VerifiedEndpoint(pulumi.ComponentResource):
         args: VerifiedEndpointArgs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__("llm-endpoint:endpoint:VerifiedEndpoint", name, {}, opts)
         launch = args["launch"]
+        shown = {"engine": launch.engine, "model": launch.model_id, "streams": args["streams"]}
+        super().__init__("llm-endpoint:endpoint:VerifiedEndpoint", name, shown, opts)
         verification = local.Command(
             f"{name}-verification",
             create=_command(args),
@@ -134,25 +137,30 @@ class VerifiedEndpoint(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.receipt = pulumi.Output.unsecret(verification.stdout).apply(_read_receipt)
-        self.endpoint_url = pulumi.Output.all(args["url"], self.receipt).apply(lambda both: both[0])
-        api_keys = _secret_map(args["keys"])
+        # The receipt was scrubbed, so the URL in it is as plain as the one that was verified.
+        self.endpoint_url = self.receipt.apply(lambda receipt: str(receipt["endpoint_url"]))
+        api_keys = self._once_verified(_secret_map(args["keys"]))
         base_url = pulumi.Output.format("{0}/v1", self.endpoint_url)
         self.outputs = StackOutputs(
-            state=self.receipt.apply(lambda _: "serving"),
+            state=self._once_verified("serving"),
             endpoint_url=self.endpoint_url,
             openai_base_url=base_url,
-            model=launch.model_id,
-            embedding_model=args.get("embedding_model"),
-            engine=launch.engine,
+            model=self._once_verified(launch.model_id),
+            embedding_model=self._once_verified(args.get("embedding_model")),
+            engine=self._once_verified(launch.engine),
             api_key=api_keys.apply(lambda by_name: by_name["default"]),
             api_keys=api_keys,
             verification=self.receipt,
-            billing=list(args.get("billing", ())),
+            billing=self._once_verified(list(args.get("billing", ()))),
             client_snippet=base_url.apply(
                 lambda url: client_snippet(url, launch.model_id, pulumi.get_stack())
             ),
         )
         self.register_outputs({"endpoint_url": self.endpoint_url, "receipt": self.receipt})
+
+    def _once_verified(self, value: pulumi.Input[T]) -> pulumi.Output[T]:
+        """Return `value`, known once the checks have passed, as secret as it was."""
+        return pulumi.Output.all(value, self.receipt).apply(lambda both: both[0])
 
 
 def client_snippet(base_url: str, model: str, stack: str) -> str:

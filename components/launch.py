@@ -53,13 +53,11 @@ class Capability(StrEnum):
 class Probe:
     """How to ask a server whether it serves.
 
-    `path` answers `loading_status` while the model loads and 200 afterwards. `public` says that
-    it needs no key.
+    `path`, which needs no key, answers `loading_status` while the model loads and 200 afterwards.
     """
 
     path: str
     loading_status: int = 503
-    public: bool = True
 
 
 @dataclass(frozen=True)

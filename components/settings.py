@@ -72,8 +72,8 @@ def _reference(value: str) -> str:
 
 def _flags(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
     for word in value:
-        name = word.partition("=")[0]
-        if name in llama_cpp.RESERVED_FLAGS:
+        if llama_cpp.is_reserved(word):
+            name = word.partition("=")[0]
             raise ValueError(
                 f"{name} is not for engine_flags: another key sets it, or it would open the machine"
             )
@@ -142,6 +142,8 @@ class Settings(BaseModel):
     min_tokens_per_second: float | None = Field(
         default=None,
         gt=0,
+        lt=1e9,
+        allow_inf_nan=False,
         description="Verification fails when a stream is slower, in tokens a second.",
     )
 
@@ -165,8 +167,8 @@ class Settings(BaseModel):
         return value
 
     def key_generations(self) -> dict[str, int]:
-        """Return each key's generation by its name, in the order of the configuration."""
-        matches = (_KEY.match(entry) for entry in self.keys)
+        """Return each key's generation by its name, sorted, so that their order means nothing."""
+        matches = (_KEY.match(entry) for entry in sorted(self.keys))
         return {match["name"]: int(match["generation"] or 1) for match in matches if match}
 
 
@@ -235,13 +237,12 @@ def _problem(schema: type[Settings], key: str, detail: Any) -> str:
         meant = f"did you mean {NAMESPACE}:{near[0]}?" if near else "it takes none of that name;"
         return (
             f"{NAMESPACE}:{key} is unknown here: {meant} it takes {_join(schema.model_fields)}\n"
-            f"    next: pulumi config rm {NAMESPACE}:{key}"
+            f"    next: scripts/pulumi config rm {key}"
         )
     if detail["type"] == "missing":
-        return f"{NAMESPACE}:{key} is not set\n    next: pulumi config set {NAMESPACE}:{key} VALUE"
+        return f"{NAMESPACE}:{key} is not set\n    next: scripts/pulumi config set {key} VALUE"
     return (
-        f"{NAMESPACE}:{key} is {given!r}: {said}\n"
-        f"    next: pulumi config set {NAMESPACE}:{key} VALUE"
+        f"{NAMESPACE}:{key} is {given!r}: {said}\n    next: scripts/pulumi config set {key} VALUE"
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from components.compose import UnsupportedCombinationError
 from components.settings import NAMESPACE, ConfigurationError, LocalSettings, Settings, load
 
 HERE = Path(__file__).parent
@@ -36,7 +37,10 @@ class Program:
         """Register the program's resources and return the stack's outputs."""
         deploy: Callable[[Settings], Mapping[str, object]]
         deploy = import_module(f"stacks.{self.module}").deploy
-        return deploy(settings)
+        try:
+            return deploy(settings)
+        except UnsupportedCombinationError as refused:
+            raise ConfigurationError(str(refused)) from None
 
 
 PROGRAMS = {program.name: program for program in (Program("local", LocalSettings, "local"),)}
@@ -61,5 +65,5 @@ def choose(raw: Mapping[str, object], stack: str) -> Program:
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise ConfigurationError(
         f"{what}{hint}: the programs are {', '.join(sorted(PROGRAMS))}\n"
-        f"    next: pulumi config set {NAMESPACE}:program {near[0] if near else 'local'}"
+        f"    next: scripts/pulumi config set program {near[0] if near else 'local'}"
     )

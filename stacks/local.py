@@ -62,8 +62,11 @@ def deploy(settings: Settings) -> Mapping[str, object]:
 
 
 def python() -> str:
-    """Return this interpreter: relative to the checkout where it lies there, so it may be moved."""
-    own = Path(sys.executable)
+    """Return this environment's interpreter, by the one name that it has whoever started it.
+
+    Relative to the checkout where it lies there, so that the checkout may be moved.
+    """
+    own = Path(sys.prefix, "bin", "python")
     return str(own.relative_to(CHECKOUT)) if own.is_relative_to(CHECKOUT) else str(own)
 
 

@@ -95,7 +95,7 @@ class Checkout:
                 environment: Mapping[str, str] = process.environ()
             except (psutil.Error, OSError):
                 continue
-            home = environment.get("LLM_ENDPOINT_HOME", "")
+            home = environment.get("LLM_ENDPOINT_SERVER_HOME", "")
             if "LLM_ENDPOINT_SERVER" in environment and home.startswith(str(self.root)):
                 found.append(process)
         return found

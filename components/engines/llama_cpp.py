@@ -18,33 +18,30 @@ EMBEDDING_TOKENS = 2048
 PROMPT_CACHE_MIB = 512
 """Memory that the server may keep prompts in beside the model; its own default is 8 GiB."""
 
-RESERVED_FLAGS = frozenset(
-    {
-        "--model",
-        "-m",
-        "--alias",
-        "-a",
-        "--host",
-        "--port",
-        "--api-key",
-        "--api-key-file",
-        "--ctx-size",
-        "-c",
-        "--parallel",
-        "-np",
-        "--embeddings",
-        "--embedding",
-        "--hf-repo",
-        "-hf",
-        "--model-url",
-        "-mu",
-        "--tools",
-        "--agent",
-        "--ui-mcp-proxy",
-        "--log-file",
-    }
+_RESERVED_SHORT = frozenset(
+    {"-m", "-a", "-c", "-np", "-mu", "-mm", "-dr", "-hf", "-hfr", "-hff", "-hft", "-ag"}
 )
-"""Flags that `engine_flags` may not hold: other keys set them, or they open the machine."""
+_RESERVED_BEGINNINGS = (
+    # Other keys set these.
+    *("--model", "--alias", "--host", "--port", "--ctx-size", "--parallel", "--embedding"),
+    *("--kv-unified-per-slot", "--log-file"),
+    # These would hand out a key, read what the stack has not named, or open the machine.
+    *("--api", "--ssl", "--cors", "--hf", "--docker", "--path", "--public", "--media", "--mmproj"),
+    *("--slot-save", "--tools", "--agent", "--mcp", "--ui", "--webui", "--rpc"),
+    # Tool calls, which the engine claims, need it.
+    "--no-jinja",
+)
+
+
+def is_reserved(flag: str) -> bool:
+    """Whether `engine_flags` may not hold `flag`: another key sets it, or it opens the machine.
+
+    llama.cpp takes `_` for `-` in long flags (`common/arg.cpp`).
+    """
+    name = flag.partition("=")[0]
+    if not name.startswith("--"):
+        return name in _RESERVED_SHORT
+    return name.replace("_", "-").startswith(_RESERVED_BEGINNINGS)
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ def launch(options: LlamaCppOptions) -> Launch:
         program=PROGRAM,
         arguments=arguments,
         model_id=options.model_id,
-        probe=Probe(path="/health", loading_status=503, public=True),
+        probe=Probe(path="/health", loading_status=503),
         forms=frozenset({Form.PROCESS, Form.CONTAINER, Form.POD}),
         accelerators=frozenset({Accelerator.CPU, Accelerator.CUDA}),
         capabilities=frozenset(claims),

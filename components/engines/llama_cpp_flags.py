@@ -103,7 +103,6 @@ FLAGS: Mapping[str, Flag] = {
     "--embeddings": SwitchFlag("embedding", value=True),
     "--pooling": ChoiceFlag("pooling_type", "llama_pooling_type", _POOLING),
     "--chat-template": TextFlag("chat_template"),
-    "--no-jinja": SwitchFlag("use_jinja", value=False),
     "--metrics": SwitchFlag("endpoint_metrics", value=True),
     "--no-slots": SwitchFlag("endpoint_slots", value=False),
     "--timeout": IntegerFlag("timeout_read"),

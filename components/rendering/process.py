@@ -11,20 +11,23 @@ from enum import StrEnum
 
 from components.launch import Launch
 
+RECORD_NAME = "server.json"
+"""The file of a home that holds the record of its server's process."""
+LOG_NAME = "server.log"
+"""The file of a home that holds its server's log."""
+
 
 class Variable(StrEnum):
     """The environment variables by which `scripts.serve` is told what to do."""
 
     HOME = "LLM_ENDPOINT_HOME"
-    """Folder of the server's record, log and keys."""
+    """Folder of the server's record, log and keys, relative to the checkout."""
     PORT = "LLM_ENDPOINT_PORT"
-    """The configured port, or empty for any."""
+    """The configured port, or empty for the one it had, else a free one."""
     MODEL = "LLM_ENDPOINT_MODEL"
     """A model reference."""
     MODEL_FILE = "LLM_ENDPOINT_MODEL_FILE"
     """What `pull` printed."""
-    PLACE = "LLM_ENDPOINT_PLACE"
-    """What `home` printed."""
     LAUNCH = "LLM_ENDPOINT_LAUNCH"
     """A `ProcessLaunch` as JSON."""
     SERVER_BUILD = "LLM_ENDPOINT_SERVER_BUILD"
@@ -33,6 +36,8 @@ class Variable(StrEnum):
     """The replacement trigger that leads to this start."""
     KEYS = "LLM_ENDPOINT_KEYS"
     """A JSON list of API keys. Secret."""
+    PRINTED = "PULUMI_COMMAND_STDOUT"
+    """What the same resource printed before, as the command plugin passes it on."""
     URL = "LLM_ENDPOINT_URL"
     """The origin of the endpoint that is verified."""
     KEY = "LLM_ENDPOINT_KEY"

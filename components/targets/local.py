@@ -14,11 +14,11 @@ from pulumi_command import local
 from components.compose import Place, form_for
 from components.endpoint import StackOutputs, VerifiedEndpoint, parked_outputs
 from components.launch import Accelerator, Form, Launch
-from components.rendering.process import Variable, process_launch
+from components.rendering.process import LOG_NAME, RECORD_NAME, Variable, process_launch
 
 PLACE = Place("local", forms=(Form.PROCESS,), accelerators=frozenset({Accelerator.CPU}))
-RECORD_NAME = "server.json"
-LOG_NAME = "server.log"
+# A command whose text alone has changed has done its work: it repeats what it printed.
+REPEAT = f"printf '%s\\n' \"${Variable.PRINTED}\""
 
 
 class LocalServerArgs(TypedDict):
@@ -70,7 +70,8 @@ class LocalServer(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: LocalServerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("llm-endpoint:local:LocalServer", name, {}, opts)
+        shown = {key: args[key] for key in ("model", "server_build", "server_package")}
+        super().__init__("llm-endpoint:local:LocalServer", name, shown, opts)
         form_for(args["launch"], PLACE)
         keys = {key: self._key(name, key, args) for key in args["keys"]}
         if args.get("parked", False):
@@ -85,10 +86,14 @@ class LocalServer(pulumi.ComponentResource):
         self.register_outputs({"state": self.outputs.state})
 
     def _key(self, name: str, key: str, args: LocalServerArgs) -> local.Command:
-        """Make a key once; its generation is the only thing that makes another."""
+        """Make a key once; its generation is the only thing that makes another.
+
+        Its trigger replaces, also where there is an `update`; any other change only repeats.
+        """
         return local.Command(
             f"{name}-key-{key}",
             create=_serve_command(args, "new-key"),
+            update=REPEAT,
             triggers=[args["keys"][key]],
             logging=local.Logging.NONE,
             opts=pulumi.ResourceOptions(parent=self, additional_secret_outputs=["stdout"]),
@@ -100,14 +105,13 @@ class LocalServer(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         launch = args["launch"]
         port = args.get("port")
-        place = local.Command(
+        home = local.Command(
             f"{name}-home",
             create=_serve_command(args, "home"),
             delete=_serve_command(args, "remove-home"),
-            environment={
-                Variable.HOME: str(args["home"]),
-                Variable.PORT: "" if port is None else str(port),
-            },
+            environment={Variable.HOME: str(args["home"])},
+            # Another folder is another home: the old one goes when nothing runs in it any more.
+            triggers=[str(args["home"])],
             logging=local.Logging.STDERR,
             opts=child,
         )
@@ -124,7 +128,8 @@ class LocalServer(pulumi.ComponentResource):
             create=_serve_command(args, "start"),
             delete=_serve_command(args, "stop"),
             environment={
-                Variable.PLACE: place.stdout,
+                Variable.HOME: home.stdout,
+                Variable.PORT: "" if port is None else str(port),
                 Variable.MODEL_FILE: model.stdout,
                 Variable.LAUNCH: process_launch(launch).as_json(),
                 Variable.SERVER_BUILD: args["server_build"],
@@ -133,7 +138,8 @@ class LocalServer(pulumi.ComponentResource):
             },
             # Ids stand for the keys: a trigger is no place for a secret.
             triggers=[
-                place.stdout,
+                home.stdout,
+                "" if port is None else str(port),
                 model.stdout,
                 launch.digest(),
                 args["server_build"],
@@ -148,7 +154,7 @@ class LocalServer(pulumi.ComponentResource):
         endpoint = VerifiedEndpoint(
             name,
             {
-                "url": place.stdout.apply(_url),
+                "url": server.stdout.apply(_url),
                 "keys": {key: command.stdout for key, command in keys.items()},
                 "launch": launch,
                 "verify": [*args["python"], "-m", "scripts.verify"],
@@ -171,5 +177,5 @@ def _serve_command(args: LocalServerArgs, command: str) -> str:
     return shlex.join([*args["python"], "-m", "scripts.serve", command])
 
 
-def _url(place: str) -> str:
-    return f"http://127.0.0.1:{json.loads(place)['port']}"
+def _url(started: str) -> str:
+    return f"http://127.0.0.1:{json.loads(started)['port']}"

@@ -79,8 +79,22 @@ def configured(checkout: Checkout, stack: str, key: str) -> str | None:
 
 def is_local(checkout: Checkout, stack: str) -> bool:
     """Whether the stack deploys to this machine: by its `program`, else by its name."""
-    program = configured(checkout, stack, "program") or stack.rsplit("/", 1)[-1]
-    return program == DEFAULT
+    return _program(checkout, stack) == DEFAULT
+
+
+def _program(checkout: Checkout, stack: str) -> str:
+    return configured(checkout, stack, "program") or stack.rsplit("/", 1)[-1]
+
+
+def _programs(checkout: Checkout) -> list[str]:
+    """Return the programs' names; each has its defaults in `stacks/`."""
+    files = checkout.stacks.glob("*.yaml")
+    return sorted(f.stem.replace("_", "-") for f in files if not f.stem.startswith("Pulumi."))
+
+
+def has_program(checkout: Checkout, stack: str) -> bool:
+    """Whether the stack's `program`, or else its name, is a program's."""
+    return _program(checkout, stack) in _programs(checkout)
 
 
 def require_program(checkout: Checkout, stack: str) -> None:
@@ -88,12 +102,10 @@ def require_program(checkout: Checkout, stack: str) -> None:
 
     Told before anything is installed for it; a program has its defaults in `stacks/`.
     """
-    program = configured(checkout, stack, "program") or stack.rsplit("/", 1)[-1]
-    files = checkout.stacks.glob("*.yaml")
-    programs = sorted(f.stem.replace("_", "-") for f in files if not f.stem.startswith("Pulumi."))
-    if program not in programs:
+    if not has_program(checkout, stack):
+        programs = _programs(checkout)
         raise BootstrapError(
-            f"the stack {stack} deploys {program!r}, which is no program: there is "
+            f"the stack {stack} deploys {_program(checkout, stack)!r}, which is no program: there is "
             f"{', '.join(programs)}",
             f"name the stack after one, or say which: scripts/pulumi stack init {stack}, then "
             f"scripts/pulumi config set program {programs[0]} --stack {stack}",
@@ -137,7 +149,7 @@ def create(
     """Create the stack. Raises `BootstrapError`."""
     if backend.folder is not None:
         backend.folder.mkdir(parents=True, exist_ok=True)
-    made = run(checkout, cli, environment, ["stack", "init", stack, "--no-select"])
+    made = run(checkout, cli, environment, ["stack", "init", stack])
     if made.returncode == 0:
         note(f"Made the stack {stack}.")
     elif "already exists" not in made.stderr:

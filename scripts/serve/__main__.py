@@ -22,7 +22,7 @@ def _value(variable: Variable) -> str:
     try:
         return os.environ[variable]
     except KeyError:
-        raise ServeError(f"{variable} is not set; {variable.__doc__ or ''}".strip()) from None
+        raise ServeError(f"{variable} is not set") from None
 
 
 def _report(message: str) -> None:
@@ -34,13 +34,14 @@ def _home() -> Path:
 
 
 def make_home() -> None:
-    """Make the home and choose the port; prints both as JSON."""
-    from scripts.serve import home, ports
+    """Make the home; prints its path."""
+    from scripts.serve import home, process
 
-    home.make(_home())
-    configured = os.environ.get(Variable.PORT)
-    port = ports.choose(int(configured) if configured else None)
-    print(json.dumps({"home": str(_home()), "port": port}))
+    if os.environ.get(Variable.PRINTED) == str(_home()):
+        home.make(_home())
+    else:
+        process.claim(_home())
+    print(_home())
 
 
 def remove_home() -> None:
@@ -70,10 +71,10 @@ def start() -> None:
     from scripts.serve import llama_server, process, pulled
 
     launch = ProcessLaunch.from_json(_value(Variable.LAUNCH))
-    place = json.loads(_value(Variable.PLACE))
+    port = _value(Variable.PORT)
     model = pulled.again(_value(Variable.MODEL_FILE), _report)
     order = process.ServerOrder(
-        home=Path(place["home"]),
+        home=_home(),
         program=llama_server.program(
             _value(Variable.SERVER_BUILD), cache_root(os.environ), _report
         ),
@@ -82,7 +83,7 @@ def start() -> None:
         model=model.path,
         model_bytes=model.size_bytes,
         model_sha256=model.sha256,
-        port=place["port"],
+        port=int(port) if port else None,
         keys=tuple(json.loads(_value(Variable.KEYS))),
         replaces=_value(Variable.REPLACES),
     )
@@ -93,8 +94,7 @@ def stop() -> None:
     """End the server, known by its home and by what `start` printed."""
     from scripts.serve import process
 
-    place = json.loads(_value(Variable.PLACE))
-    process.stop(Path(place["home"]), os.environ.get("PULUMI_COMMAND_STDOUT", ""), _report)
+    process.stop(_home(), os.environ.get(Variable.PRINTED, ""), _report)
 
 
 COMMANDS: dict[str, Callable[[], None]] = {

@@ -9,15 +9,21 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from components.rendering.process import LOG_NAME, RECORD_NAME
 from scripts.serve.errors import ServeError
-from scripts.serve.identity import LOG_NAME, RECORD_NAME
 
 KEYS_NAME = "keys"
+PORT_NAME = "port"
 OLD_LOG_NAME = f"{LOG_NAME}.1"
 LOCK_NAME = "lock"
 LOCK_SECONDS = 60.0
 
-_OURS = (RECORD_NAME, LOG_NAME, OLD_LOG_NAME, KEYS_NAME, LOCK_NAME)
+_WRITTEN_WHOLE = (RECORD_NAME, KEYS_NAME, PORT_NAME)
+_OURS = (
+    *_WRITTEN_WHOLE,
+    *(f"{name}.new" for name in _WRITTEN_WHOLE),
+    *(LOG_NAME, OLD_LOG_NAME, LOCK_NAME),
+)
 
 
 def make(home: Path) -> None:

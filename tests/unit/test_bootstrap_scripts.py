@@ -222,7 +222,7 @@ def test_a_new_local_stack_gets_the_stand_in_where_no_hub_answers(machine: Machi
     up = machine.run("scripts/up")
     assert up.returncode == 0
     assert machine.pulumi_calls[1:4] == [
-        "stack init local --no-select --non-interactive --color never",
+        "stack init local --non-interactive --color never",
         "config set llm-endpoint:model builtin:stand-in --stack local --non-interactive "
         "--color never",
         "up --yes --stack local --suppress-outputs --non-interactive",

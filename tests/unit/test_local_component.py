@@ -11,7 +11,8 @@ from components.engines.llama_cpp import LlamaCppOptions, launch
 from components.targets.local import LocalServer, LocalServerArgs
 
 KEY = "sk-the-key-of-the-test"
-RECEIPT = {"schema_version": 1, "status": "passed"}
+URL = "http://127.0.0.1:8080"
+RECEIPT = {"schema_version": 1, "status": "passed", "endpoint_url": URL}
 COMMAND = "command:local:Command"
 LAUNCH = launch(LlamaCppOptions("tiny", 4096, 4))
 
@@ -20,9 +21,9 @@ def stdout(name: str, inputs: Mapping[str, object]) -> str:
     if name.startswith("local-key-"):
         return f"{KEY}-{name}"
     return {
-        "local-home": json.dumps({"home": ".state/servers/local", "port": 8080}),
+        "local-home": ".state/servers/local",
         "local-model": json.dumps({"sha256": "ab" * 32}),
-        "local-server": json.dumps({"pid": 1}),
+        "local-server": json.dumps({"pid": 1, "port": 8080}),
         "local-verification": json.dumps(RECEIPT),
     }[name]
 
@@ -110,8 +111,9 @@ def test_the_old_server_goes_before_the_new_one_comes():
         {"replaces": "died-1"},
         {"server_build": "path"},
         {"server_package": "xllamacpp 2"},
+        {"port": 9000},
     ],
-    ids=["flag", "death", "build", "package"],
+    ids=["flag", "death", "build", "package", "port"],
 )
 def test_what_makes_another_server_changes_its_triggers(changed):
     before, after = deployed(), deployed(**changed)
@@ -167,8 +169,7 @@ def test_no_endpoint_is_known_before_it_was_verified():
 
     outputs = run(program(), not_verified_yet, preview=True).outputs
     unknown = {name for name, seen in outputs.items() if not seen.known}
-    held_back = {"state", "endpoint_url", "openai_base_url", "verification", "client_snippet"}
-    assert unknown == held_back
+    assert unknown == set(outputs)
 
 
 def test_parked_keeps_the_keys_and_runs_nothing():
@@ -191,6 +192,24 @@ def test_verification_is_told_what_the_engine_claims_and_where_the_process_is():
     assert KEY not in words
 
 
-def test_a_component_says_in_the_state_what_came_of_it():
+def test_a_component_says_in_the_state_what_it_was_given_and_what_came_of_it():
     seen = deployed()
-    assert seen.component_outputs["local"]
+    component = seen.registrations["llm-endpoint:local:LocalServer:local"]
+    assert component.inputs == {
+        "model": "builtin:stand-in",
+        "server_build": "wheel",
+        "server_package": "xllamacpp 1",
+    }
+    assert seen.component_outputs["LocalServer"] == {"state": "serving"}
+    assert seen.component_outputs["VerifiedEndpoint"] == {"endpoint_url": URL, "receipt": RECEIPT}
+
+
+def test_a_command_whose_text_alone_changes_makes_no_new_key():
+    key = command(deployed(), "key-default")
+    assert key.inputs["update"] == "printf '%s\\n' \"$PULUMI_COMMAND_STDOUT\""
+
+
+def test_another_home_is_made_before_the_old_one_goes():
+    home = command(deployed(), "home")
+    assert home.inputs["triggers"] == [".state/servers/local"]
+    assert not home.delete_before_replace

@@ -13,13 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from components.rendering.process import LOG_NAME, RECORD_NAME
 from scripts.models.stand_in import write_stand_in
 from scripts.serve import home as homes
 from scripts.serve import memory, ports, process
 from scripts.serve.errors import ServeError
 from scripts.serve.identity import (
-    LOG_NAME,
-    RECORD_NAME,
     ServerRecord,
     is_alive,
     parse_record,
@@ -63,7 +62,7 @@ def order(home: Path, **changed: object) -> process.ServerOrder:
             model=Path("/models/m.gguf"),
             model_bytes=1,
             model_sha256="ab" * 32,
-            port=ports.choose(None),
+            port=None,
             keys=("sk-one", "sk-two"),
             replaces="first",
         ),
@@ -106,8 +105,56 @@ def test_the_server_does_not_inherit_its_orders(home: Path, monkeypatch):
     process.start(order(home), silent)
     wait_until(lambda: (home / LOG_NAME).stat().st_size > 0)
     assert (home / LOG_NAME).read_text().strip() == str(
-        ["LLM_ENDPOINT_HOME", "LLM_ENDPOINT_SERVER"]
+        ["LLM_ENDPOINT_SERVER", "LLM_ENDPOINT_SERVER_HOME"]
     )
+
+
+def test_the_server_inherits_nothing_that_is_secret_or_that_llama_cpp_reads(
+    home: Path, monkeypatch
+):
+    for name in ("PULUMI_CONFIG_PASSPHRASE", "HF_TOKEN", "LLAMA_API_KEY", "LLAMA_ARG_HOST"):
+        monkeypatch.setenv(name, "hidden")
+    record = process.start(order(home), silent)
+    assert "hidden" not in psutil.Process(record.pid).environ().values()
+
+
+def test_the_port_is_kept_when_the_server_is_replaced(home: Path):
+    first = process.start(order(home), silent)
+    second = process.start(order(home, keys=("sk-new",)), silent)
+    assert second.port == first.port
+    process.stop(home, "", silent)
+    assert process.start(order(home), silent).port == first.port
+
+
+def test_a_kept_port_that_another_program_has_taken_gives_way_to_a_free_one(home: Path):
+    first = process.start(order(home), silent)
+    process.stop(home, "", silent)
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((ports.LOOPBACK, first.port))
+        taken.listen()
+        assert process.start(order(home), silent).port != first.port
+
+
+def test_the_port_that_the_server_has_can_be_asked_for(home: Path):
+    first = process.start(order(home), silent)
+    second = process.start(order(home, port=first.port), silent)
+    assert (second.pid, second.port) == (first.pid, first.port)
+
+
+def test_a_home_in_which_anothers_server_runs_is_not_claimed(home: Path):
+    record = process.start(order(home), silent)
+    with pytest.raises(ServeError, match=f"kill {record.pid}"):
+        process.claim(home)
+    assert is_alive(record)
+    process.stop(home, "", silent)
+    process.claim(home)
+
+
+def test_what_a_kill_leaves_of_a_file_goes_with_the_home(home: Path):
+    (home / f"{homes.KEYS_NAME}.new").write_text("sk-half")
+    homes.remove(home)
+    assert not home.exists()
 
 
 def test_the_same_order_twice_keeps_the_server(home: Path):
@@ -237,12 +284,12 @@ def test_a_taken_port_is_refused_with_its_holder_and_the_next_step(home: Path):
         port = taken.getsockname()[1]
         with pytest.raises(ServeError) as refused:
             process.start(order(home, port=port), silent)
-        assert ports.choose(None) != port
+        assert ports.choose(None, last=port) != port
         with pytest.raises(ServeError):
-            ports.choose(port)
+            ports.choose(port, last=None)
     assert f"port {port}" in str(refused.value)
     assert f"(pid {os.getpid()})" in str(refused.value)
-    assert "pulumi config set llm-endpoint:port" in str(refused.value)
+    assert "scripts/pulumi config set port" in str(refused.value)
 
 
 def test_a_program_that_is_not_there_is_one_message(home: Path):
@@ -294,9 +341,9 @@ def serve(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_for_a_home_makes_it_and_removes_it(tmp_path: Path):
     folder = tmp_path / "домой"
-    made = serve("home", LLM_ENDPOINT_HOME=str(folder), LLM_ENDPOINT_PORT="")
+    made = serve("home", LLM_ENDPOINT_HOME=str(folder))
     assert made.returncode == 0, made.stderr
-    assert json.loads(made.stdout)["port"] >= 8080
+    assert made.stdout.strip() == str(folder)
     assert serve("remove-home", LLM_ENDPOINT_HOME=str(folder)).returncode == 0
     assert not folder.exists()
 

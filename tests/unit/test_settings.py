@@ -45,10 +45,10 @@ def test_every_problem_is_named_at_once_with_key_value_and_next_step():
     message = refusal(modle="x", model="nonsense", slots="many", port="80", keys="Bob")
     assert "5 problems" in message
     assert "llm-endpoint:modle is unknown here: did you mean llm-endpoint:model?" in message
-    assert "pulumi config rm llm-endpoint:modle" in message
+    assert "next: scripts/pulumi config rm modle" in message
     for key, value in {"model": "nonsense", "slots": "many", "port": "80", "keys": "Bob"}.items():
         assert f"llm-endpoint:{key} is {value!r}" in message
-        assert f"next: pulumi config set llm-endpoint:{key}" in message
+        assert f"next: scripts/pulumi config set {key} VALUE" in message
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,34 @@ def test_key_names_that_would_not_do_are_refused(keys: str, said: str):
     assert said in refusal(keys=keys)
 
 
-def test_a_flag_that_another_key_sets_is_refused():
-    assert "--port is not for engine_flags" in refusal(engine_flags="--port 1")
-    assert "--api-key is not for engine_flags" in refusal(engine_flags="--api-key=secret")
+@pytest.mark.parametrize(
+    "flag",
+    [
+        *("--port", "--api-key=secret", "--api_key", "--api-key-file", "-m", "-hf", "--hf-file"),
+        *(
+            "--ssl-key-file",
+            "--path",
+            "--media_path",
+            "--models-dir",
+            "--cors-origins=*",
+            "--tools",
+        ),
+    ],
+)
+@pytest.mark.parametrize("server", ["wheel", "path", "native"])
+def test_a_flag_that_another_key_sets_or_that_opens_the_machine_is_refused(flag, server):
+    said = refusal(engine_flags=f"{flag} x", llama_server=server)
+    assert f"{flag.partition('=')[0]} is not for engine_flags" in said
+
+
+@pytest.mark.parametrize("floor", ["inf", "nan", "1e9", "0", "-1"])
+def test_a_floor_that_verification_could_not_take_is_refused(floor: str):
+    assert "min_tokens_per_second is" in refusal(min_tokens_per_second=floor)
+
+
+def test_the_order_of_keys_means_nothing():
+    first, second = settings(keys="default alice@2"), settings(keys="alice@2 default")
+    assert list(first.key_generations().items()) == list(second.key_generations().items())
 
 
 def test_a_flag_that_the_wheel_does_not_take_is_refused_and_a_real_server_takes_it():
@@ -114,4 +139,4 @@ def test_an_unknown_program_is_refused_with_the_list(raw, stack, said):
         choose(raw, stack)
     assert said in str(caught.value)
     assert "the programs are local" in str(caught.value)
-    assert "next: pulumi config set llm-endpoint:program local" in str(caught.value)
+    assert "next: scripts/pulumi config set program local" in str(caught.value)
