@@ -105,8 +105,8 @@ def require_program(checkout: Checkout, stack: str) -> None:
     if not has_program(checkout, stack):
         programs = _programs(checkout)
         raise BootstrapError(
-            f"the stack {stack} deploys {_program(checkout, stack)!r}, which is no program: there is "
-            f"{', '.join(programs)}",
+            f"the stack {stack} deploys {_program(checkout, stack)!r}, which is no program: "
+            f"there is {', '.join(programs)}",
             f"name the stack after one, or say which: scripts/pulumi stack init {stack}, then "
             f"scripts/pulumi config set program {programs[0]} --stack {stack}",
         )

@@ -212,6 +212,71 @@ def test_embeddings_are_served_and_verified_where_they_are_configured(checkout: 
     assert chat(outputs).json()["choices"][0]["message"]["content"] == ANSWER
 
 
+def test_a_change_of_a_commands_text_alone_keeps_the_key_and_the_port(checkout: Checkout, first_up):
+    before = checkout.outputs()
+    program = checkout.root / "stacks" / "local.py"
+    kept = program.read_text(encoding="utf-8")
+    changed = kept.replace('"python": [python()],', '"python": ["/usr/bin/env", python()],')
+    assert changed != kept
+    try:
+        program.write_text(changed, encoding="utf-8")
+        checkout.good("scripts/up")
+        after = checkout.outputs()
+    finally:
+        program.write_text(kept, encoding="utf-8")
+    assert (after["api_key"], after["endpoint_url"]) == (before["api_key"], before["endpoint_url"])
+    checkout.good("scripts/up")
+    assert checkout.outputs()["api_key"] == before["api_key"]
+    no_changes(checkout)
+
+
+def test_the_port_that_the_server_has_can_be_fixed(checkout: Checkout, first_up):
+    url = checkout.outputs()["endpoint_url"]
+    checkout.configure("port", url.rpartition(":")[2])
+    checkout.good("scripts/up")
+    assert checkout.outputs()["endpoint_url"] == url
+    checkout.forget("port")
+    checkout.good("scripts/up")
+    assert checkout.outputs()["endpoint_url"] == url
+
+
+def test_a_stack_of_the_same_name_in_another_backend_leaves_the_server_alone(
+    checkout: Checkout, first_up, tmp_path: Path
+):
+    (server,) = checkout.servers()
+    other = {"PULUMI_BACKEND_URL": tmp_path.as_uri(), "PULUMI_CONFIG_PASSPHRASE": "other"}
+    configuration = checkout.root / "stacks" / "Pulumi.local.yaml"
+    kept = configuration.read_text(encoding="utf-8")
+    try:
+        configuration.unlink()
+        refused = checkout.run("scripts/up", HF_ENDPOINT="http://127.0.0.1:9", **other)
+        assert refused.status != 0
+        assert f"kill {server.pid}" in refused.text
+        checkout.good("scripts/down", **other)
+    finally:
+        configuration.write_text(kept, encoding="utf-8")
+    assert [process.pid for process in checkout.servers()] == [server.pid]
+    assert chat(checkout.outputs()).status_code == 200
+
+
+def test_a_stack_of_any_name_is_set_up_as_the_message_says(checkout: Checkout, first_up):
+    refused = checkout.run("scripts/up", "mine")
+    assert refused.status != 0
+    assert "scripts/pulumi stack init mine" in refused.text
+    checkout.good("scripts/pulumi", "stack", "init", "mine")
+    checkout.good("scripts/pulumi", "config", "set", "program", "local", "--stack", "mine")
+    checkout.good("scripts/pulumi", "config", "set", "model", "builtin:stand-in", "--stack", "mine")
+    checkout.good("scripts/up", "mine")
+    assert len(checkout.servers()) == 2
+    checkout.good("scripts/pulumi", "stack", "rename", "renamed", "--stack", "mine")
+    checkout.good("scripts/up", "renamed")
+    assert not (checkout.root / ".state" / "servers" / "mine").exists()
+    checkout.good("scripts/down", "renamed", "--remove")
+    assert not (checkout.root / ".state" / "servers" / "renamed").exists()
+    assert len(checkout.servers()) == 1
+    checkout.good("scripts/pulumi", "stack", "select", "local")
+
+
 def test_a_key_is_added_and_another_renewed(checkout: Checkout, first_up):
     old = checkout.outputs()["api_key"]
     checkout.configure("keys", "default@2 alice")
