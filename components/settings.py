@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import typing
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 
 import pulumi
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,10 +26,11 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic.fields import FieldInfo
 
 from components.engines import llama_cpp
 from components.engines.llama_cpp_flags import FlagError, parse
-from components.model_reference import ModelReferenceError, parse_model_reference
+from components.model_reference import ModelReferenceError, parse_model_reference, shown
 
 NAMESPACE = "llm-endpoint"
 
@@ -111,7 +114,8 @@ class Settings(BaseModel):
     )
     embeddings_model: ModelReferenceText | None = Field(
         default=None,
-        description="The model that answers `/v1/embeddings`. Unset: none does.",
+        description="The model that answers `/v1/embeddings`; on `local` only the model itself. "
+        "Unset: none does.",
     )
     context_tokens: int = Field(
         default=4096,
@@ -230,20 +234,56 @@ def load(schema: type[S], raw: Mapping[str, object], defaults: Mapping[str, obje
 
 
 def _problem(schema: type[Settings], key: str, detail: Any) -> str:
-    given = detail["input"]
-    said = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         near = get_close_matches(key, schema.model_fields, n=1)
-        meant = f"did you mean {NAMESPACE}:{near[0]}?" if near else "it takes none of that name;"
+        meant = f"did you mean {near[0]}?" if near else "it takes none of that name;"
         return (
             f"{NAMESPACE}:{key} is unknown here: {meant} it takes {_join(schema.model_fields)}\n"
             f"    next: scripts/pulumi config rm {key}"
         )
+    next_step = f"\n    next: scripts/pulumi config set {key} VALUE"
     if detail["type"] == "missing":
-        return f"{NAMESPACE}:{key} is not set\n    next: scripts/pulumi config set {key} VALUE"
-    return (
-        f"{NAMESPACE}:{key} is {given!r}: {said}\n    next: scripts/pulumi config set {key} VALUE"
-    )
+        return f"{NAMESPACE}:{key} is not set{next_step}"
+    said = str(detail["msg"]).removeprefix("Value error, ").replace("\n", "\n    ")
+    if detail["type"] != "value_error":
+        said = f"it takes {takes(schema.model_fields[key])}"
+    # Flags may hold a secret by mistake, and so may a URL.
+    given = shown(detail["input"]) if isinstance(detail["input"], str) else detail["input"]
+    value = "not as it should be" if key == "engine_flags" else repr(given)
+    return f"{NAMESPACE}:{key} is {value}: {said}{next_step}"
+
+
+def takes(field: FieldInfo) -> str:
+    """Return in words which values `field` takes, such as `a whole number, from 1, to 256`."""
+    bounds = [mark for mark in field.metadata if isinstance(mark, Ge | Gt | Le | Lt)]
+    return _kind(field.annotation) + "".join(_bound(mark) for mark in bounds)
+
+
+def _bound(mark: Ge | Gt | Le | Lt) -> str:
+    match mark:
+        case Ge(ge=low):
+            return f", from {low}"
+        case Gt(gt=low):
+            return f", over {low}"
+        case Le(le=high):
+            return f", to {high}"
+        case Lt(lt=high):
+            return f", under {high:g}"
+
+
+def _kind(annotation: object) -> str:
+    plain = {int: "a whole number", float: "a number", bool: "`true` or `false`", str: "a text"}
+    if isinstance(annotation, type) and annotation in plain:
+        return plain[annotation]
+    arguments = typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin is tuple:
+        return "a list of texts"
+    if origin is typing.Annotated:
+        return _kind(arguments[0])
+    return _kind(next(part for part in arguments if part is not type(None)))
 
 
 def _message(problems: Iterable[str]) -> str:

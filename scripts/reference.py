@@ -14,10 +14,7 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 
-from annotated_types import Ge, Gt, Le
-from pydantic.fields import FieldInfo
-
-from components.settings import Settings
+from components.settings import Settings, takes
 from stacks import PROGRAMS
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -28,38 +25,8 @@ def key_table(schema: type[Settings], defaults: Mapping[str, object]) -> str:
     rows = ["| Key | Takes | Default | What |", "|---|---|---|---|"]
     for name, field in sorted(schema.model_fields.items()):
         default = defaults.get(name, field.get_default())
-        rows.append(f"| `{name}` | {_takes(field)} | {_shown(default)} | {field.description} |")
+        rows.append(f"| `{name}` | {takes(field)} | {_shown(default)} | {field.description} |")
     return "\n".join(rows)
-
-
-def _takes(field: FieldInfo) -> str:
-    bounds = [mark for mark in field.metadata if isinstance(mark, Ge | Gt | Le)]
-    return _kind(field.annotation) + "".join(_bound(mark) for mark in bounds)
-
-
-def _bound(mark: Ge | Gt | Le) -> str:
-    match mark:
-        case Ge(ge=low):
-            return f", from {low}"
-        case Gt(gt=low):
-            return f", over {low}"
-        case Le(le=high):
-            return f", to {high}"
-
-
-def _kind(annotation: object) -> str:
-    plain = {int: "a whole number", float: "a number", bool: "`true` or `false`", str: "a text"}
-    if isinstance(annotation, type) and annotation in plain:
-        return plain[annotation]
-    arguments = typing.get_args(annotation)
-    origin = typing.get_origin(annotation)
-    if origin is typing.Literal:
-        return ", ".join(f"`{value}`" for value in arguments)
-    if origin is tuple:
-        return "a list of texts"
-    if origin is typing.Annotated:
-        return _kind(arguments[0])
-    return _kind(next(part for part in arguments if part is not type(None)))
 
 
 def _shown(value: object) -> str:

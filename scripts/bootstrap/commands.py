@@ -25,6 +25,9 @@ usage: scripts/up [STACK] [arguments of `pulumi up`]
        scripts/pulumi [arguments of `pulumi`]
 STACK is `local` unless it is given."""
 
+# The summary shows what of the outputs a person needs; the receipt alone has a hundred lines.
+QUIET = ("--suppress-outputs",)
+
 # Arguments of `pulumi destroy` with which something of the stack stays.
 _PARTIAL = ("--target", "-t", "--exclude", "-x", "--exclude-protected", "--preview-only")
 
@@ -59,18 +62,18 @@ def up(checkout: Checkout, arguments: list[str]) -> int:
     ready = prepare(checkout, name, os.environ)
     interrupted = _settle_locks(ready, name)
     if not stack.exists(checkout, name, ready.backend, ready.cli, ready.variables):
-        stack.create(checkout, name, ready.backend, ready.cli, ready.variables)
         if stack.is_local(checkout, name):
-            stack.use_stand_in_unless_hub_answers(checkout, name, ready.cli, ready.variables)
+            stack.use_stand_in_unless_hub_answers(checkout, name, ready.variables)
+        stack.create(checkout, name, ready.backend, ready.cli, ready.variables)
     began = datetime.datetime.now(datetime.UTC)
-    status = _pulumi(ready, ["up", "--yes", "--stack", name, "--suppress-outputs", *rest])
+    status = _pulumi(ready, ["up", "--yes", "--skip-preview", *QUIET, "--stack", name, *rest])
     if status != 0:
         again = f"scripts/up {name}"
         note(
             f"interrupted: {again} goes on from here"
             if status == INTERRUPTED
             else f"error: pulumi up ended with status {status}\n"
-            f"next: see its last lines above, then {again}"
+            f"next: the cause is under 'Diagnostics:' above; mend it, then {again}"
         )
         return status
     if "--preview-only" in rest:
@@ -102,7 +105,7 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
         raise _no_such_stack(name, ready.backend, _names(ready))
     _settle_locks(ready, name)
     billing = _outputs(ready, name, secrets=False).billing
-    status = _pulumi(ready, ["destroy", "--yes", "--stack", name, *rest])
+    status = _pulumi(ready, ["destroy", "--yes", "--skip-preview", *QUIET, "--stack", name, *rest])
     partial = any(argument.partition("=")[0] in _PARTIAL for argument in rest)
     print(
         summary.what_bills(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scripts.bootstrap.backend import Backend
 from scripts.bootstrap.console import BootstrapError, note
-from scripts.bootstrap.places import PROJECT, Checkout
+from scripts.bootstrap.places import PROJECT, Checkout, write_whole
 from scripts.bootstrap.pulumi_cli import Cli
 
 DEFAULT = "local"
@@ -30,6 +30,10 @@ def parse(arguments: Sequence[str]) -> tuple[str, list[str]]:
     rest = list(arguments)
     if rest and not rest[0].startswith("-"):
         names.append(rest.pop(0))
+        if rest and not rest[0].startswith("-"):
+            raise BootstrapError(
+                f"{rest[0]!r} comes after the stack {names[0]}", "name one stack at a time"
+            )
     kept: list[str] = []
     while rest:
         argument = rest.pop(0)
@@ -160,18 +164,20 @@ def create(
 
 
 def use_stand_in_unless_hub_answers(
-    checkout: Checkout, stack: str, cli: Cli, environment: Mapping[str, str]
+    checkout: Checkout, stack: str, environment: Mapping[str, str]
 ) -> None:
-    """Give a new local stack a model that can be had here: the stand-in where no hub answers."""
+    """Give a local stack that is about to be made a model that can be had here.
+
+    That is the stand-in where no hub answers and no model was asked for. It is written before the
+    stack is made: once that is there, a missing model means the default one.
+    """
     if configured(checkout, stack, "model") is not None or _hub_answers(checkout, environment):
         return
-    arguments = ["config", "set", "llm-endpoint:model", STAND_IN_MODEL, "--stack", stack]
-    done = run(checkout, cli, environment, arguments)
-    if done.returncode != 0:
-        raise BootstrapError(
-            f"the stand-in model can't be written into the configuration: {complaint(done)}",
-            "see that message",
-        )
+    file = configuration_file(checkout, stack)
+    line = f"  {PROJECT}:model: {STAND_IN_MODEL}\n"
+    kept = file.read_text(encoding="utf-8") if file.exists() else ""
+    begun, config, rest = kept.partition("config:\n")
+    write_whole(file, f"{begun}config:\n{line}{rest}" if config else f"{kept}config:\n{line}")
     note(
         "\n"
         "  STAND-IN MODEL. No model hub answers from here and no model was asked for, so the\n"

@@ -40,6 +40,7 @@ from scripts.models.transport import Client, ModelError, Patience
 __all__ = ["ModelError", "ModelFile", "ModelPart", "Patience", "ensure_model", "hub_answers"]
 
 _LONGEST_FILE_NAME_BYTES = 200
+_STAND_IN_BYTES = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -354,6 +355,8 @@ def _builtin(reference: Builtin, store: Store) -> ModelFile:
     with suppress(FileNotFoundError):
         if known and known.files[0].is_unchanged(path):
             return _model_file(reference, path.parent, known.files)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_space(path.parent, _STAND_IN_BYTES, _STAND_IN_BYTES)
     # numpy and gguf take longer to import than all the rest of an unchanged run.
     from scripts.models.stand_in import write_stand_in
 

@@ -171,7 +171,7 @@ def test_a_second_run_starts_nothing_but_what_it_must(machine: Machine):
     again = machine.run("scripts/up")
     assert again.returncode == 0
     assert machine.pulumi_calls == [
-        "up --yes --stack local --suppress-outputs --non-interactive",
+        "up --yes --skip-preview --suppress-outputs --stack local --non-interactive",
         "stack output --json --stack local --show-secrets --non-interactive --color never",
     ]
     assert machine.python_calls == [f"{machine.root}/scripts/bootstrap up"]
@@ -217,32 +217,58 @@ def test_a_ca_of_our_own_is_written_down_and_named(machine: Machine):
     assert "--ca-file" in machine.verifications[0][0]
 
 
+def configuration(machine: Machine) -> Path:
+    return machine.root / "stacks" / "Pulumi.local.yaml"
+
+
 def test_a_new_local_stack_gets_the_stand_in_where_no_hub_answers(machine: Machine):
     machine.put_stack("another")
     up = machine.run("scripts/up")
     assert up.returncode == 0
-    assert machine.pulumi_calls[1:4] == [
+    assert machine.pulumi_calls[1:3] == [
         "stack init local --non-interactive --color never",
-        "config set llm-endpoint:model builtin:stand-in --stack local --non-interactive "
-        "--color never",
-        "up --yes --stack local --suppress-outputs --non-interactive",
+        "up --yes --skip-preview --suppress-outputs --stack local --non-interactive",
     ]
+    text = configuration(machine).read_text(encoding="utf-8")
+    assert text == "config:\n  llm-endpoint:model: builtin:stand-in\n"
     assert "STAND-IN MODEL" in up.stderr
+
+
+def test_the_stand_in_is_written_before_the_stack_so_that_a_kill_between_loses_nothing(
+    machine: Machine,
+):
+    machine.put_stack("another")
+    dying = "#!/bin/sh\ncase $1 in version) echo v3.250.0;; *) kill -9 $$;; esac\n"
+    write_program(machine.other / "bin" / "pulumi", dying)
+    machine.run("scripts/up")
+    assert "builtin:stand-in" in configuration(machine).read_text(encoding="utf-8")
+
+
+def test_the_stand_in_joins_what_is_configured_already(machine: Machine):
+    machine.put_stack("another")
+    configuration(machine).write_text(
+        "secretsprovider: x\nconfig:\n  llm-endpoint:slots: 2\n", encoding="utf-8"
+    )
+    machine.run("scripts/up")
+    assert configuration(machine).read_text(encoding="utf-8") == (
+        "secretsprovider: x\nconfig:\n  llm-endpoint:model: builtin:stand-in\n"
+        "  llm-endpoint:slots: 2\n"
+    )
 
 
 def test_a_new_local_stack_keeps_its_model_where_the_hub_answers(machine: Machine):
     machine.put_stack("another")
     up = machine.run("scripts/up", HUB="1")
-    assert not any(call.startswith("config set") for call in machine.pulumi_calls)
+    assert not configuration(machine).exists()
     assert "STAND-IN" not in up.stderr
 
 
 def test_a_new_local_stack_keeps_the_model_that_it_was_given(machine: Machine):
     machine.put_stack("another")
-    config = machine.root / "stacks" / "Pulumi.local.yaml"
-    config.write_text("config:\n  llm-endpoint:model: /x.gguf\n", encoding="utf-8")
+    text = "config:\n  llm-endpoint:model: /x.gguf\n"
+    configuration(machine).write_text(text, encoding="utf-8")
     machine.run("scripts/up")
-    assert not any(call.startswith("config set") for call in machine.pulumi_calls)
+    assert configuration(machine).read_text(encoding="utf-8") == text
 
 
 def test_the_status_of_pulumi_is_that_of_up(machine: Machine):
@@ -250,7 +276,7 @@ def test_the_status_of_pulumi_is_that_of_up(machine: Machine):
     up = machine.run("scripts/up", "--diff", UP_STATUS="255")
     assert up.returncode == 255
     assert "error: pulumi up ended with status 255\nnext: " in up.stderr
-    assert machine.pulumi_calls[-1].endswith("--suppress-outputs --diff --non-interactive")
+    assert machine.pulumi_calls[-1].endswith("--stack local --diff --non-interactive")
 
 
 def test_a_lock_of_a_pulumi_that_is_gone_is_removed(machine: Machine):
@@ -297,7 +323,9 @@ def test_down_says_that_nothing_bills(machine: Machine):
     machine.put_outputs(billing=[{"resource": "a disk", "running": True, "parked": True}])
     down = machine.run("scripts/down", "--remove")
     assert down.returncode == 0
-    assert machine.pulumi_calls[-1] == "destroy --yes --stack local --remove --non-interactive"
+    assert machine.pulumi_calls[-1] == (
+        "destroy --yes --skip-preview --suppress-outputs --stack local --remove --non-interactive"
+    )
     assert down.stdout == "local is down. Nothing of it bills any more (what did: a disk).\n"
 
 

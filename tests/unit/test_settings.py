@@ -44,7 +44,7 @@ def test_flags_are_split_as_a_shell_would():
 def test_every_problem_is_named_at_once_with_key_value_and_next_step():
     message = refusal(modle="x", model="nonsense", slots="many", port="80", keys="Bob")
     assert "5 problems" in message
-    assert "llm-endpoint:modle is unknown here: did you mean llm-endpoint:model?" in message
+    assert "llm-endpoint:modle is unknown here: did you mean model?" in message
     assert "next: scripts/pulumi config rm modle" in message
     for key, value in {"model": "nonsense", "slots": "many", "port": "80", "keys": "Bob"}.items():
         assert f"llm-endpoint:{key} is {value!r}" in message
@@ -83,6 +83,17 @@ def test_key_names_that_would_not_do_are_refused(keys: str, said: str):
 def test_a_flag_that_another_key_sets_or_that_opens_the_machine_is_refused(flag, server):
     said = refusal(engine_flags=f"{flag} x", llama_server=server)
     assert f"{flag.partition('=')[0]} is not for engine_flags" in said
+
+
+def test_what_may_be_a_secret_is_not_repeated():
+    assert "sk-secret" not in refusal(engine_flags="--api-key sk-secret")
+    assert "hunter2" not in refusal(model="https://me:hunter2@example.org/m.gguf")
+
+
+def test_a_value_of_another_kind_is_refused_in_the_words_of_the_docs():
+    assert "llm-endpoint:slots is 'many': it takes a whole number, from 1, to 256" in refusal(
+        slots="many"
+    )
 
 
 @pytest.mark.parametrize("floor", ["inf", "nan", "1e9", "0", "-1"])
