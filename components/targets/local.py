@@ -74,6 +74,7 @@ class LocalServer(pulumi.ComponentResource):
         super().__init__("llm-endpoint:local:LocalServer", name, shown, opts)
         form_for(args["launch"], PLACE)
         keys = {key: self._key(name, key, args) for key in args["keys"]}
+        home = self._home(name, args)
         if args.get("parked", False):
             self.outputs = parked_outputs(
                 args["launch"],
@@ -82,7 +83,7 @@ class LocalServer(pulumi.ComponentResource):
                 billing=(),
             )
         else:
-            self.outputs = self._serve(name, args, keys)
+            self.outputs = self._serve(name, args, keys, home)
         self.register_outputs({"state": self.outputs.state})
 
     def _key(self, name: str, key: str, args: LocalServerArgs) -> local.Command:
@@ -99,13 +100,9 @@ class LocalServer(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, additional_secret_outputs=["stdout"]),
         )
 
-    def _serve(
-        self, name: str, args: LocalServerArgs, keys: Mapping[str, local.Command]
-    ) -> StackOutputs:
-        child = pulumi.ResourceOptions(parent=self)
-        launch = args["launch"]
-        port = args.get("port")
-        home = local.Command(
+    def _home(self, name: str, args: LocalServerArgs) -> local.Command:
+        """Make the server's folder, which a parked stack keeps with the port in it."""
+        return local.Command(
             f"{name}-home",
             create=_serve_command(args, "home"),
             delete=_serve_command(args, "remove-home"),
@@ -113,8 +110,19 @@ class LocalServer(pulumi.ComponentResource):
             # Another folder is another home: the old one goes when nothing runs in it any more.
             triggers=[str(args["home"])],
             logging=local.Logging.STDERR,
-            opts=child,
+            opts=pulumi.ResourceOptions(parent=self),
         )
+
+    def _serve(
+        self,
+        name: str,
+        args: LocalServerArgs,
+        keys: Mapping[str, local.Command],
+        home: local.Command,
+    ) -> StackOutputs:
+        child = pulumi.ResourceOptions(parent=self)
+        launch = args["launch"]
+        port = args.get("port")
         model = local.Command(
             f"{name}-model",
             create=_serve_command(args, "pull"),
@@ -123,30 +131,41 @@ class LocalServer(pulumi.ComponentResource):
             logging=local.Logging.STDERR,
             opts=child,
         )
+        order: dict[str, pulumi.Input[str]] = {
+            Variable.HOME: home.stdout,
+            Variable.PORT: "" if port is None else str(port),
+            Variable.MODEL_FILE: model.stdout,
+            Variable.LAUNCH: process_launch(launch).as_json(),
+            Variable.SERVER_BUILD: args["server_build"],
+        }
+        # What can't be started is refused while the server that runs is still untouched.
+        preflight = local.Command(
+            f"{name}-preflight",
+            create=_serve_command(args, "preflight"),
+            update=REPEAT,
+            environment=order,
+            triggers=[
+                home.stdout,
+                order[Variable.PORT],
+                model.stdout,
+                launch.digest(),
+                args["server_build"],
+                args["server_package"],
+            ],
+            logging=local.Logging.STDERR,
+            opts=child,
+        )
         server = local.Command(
             f"{name}-server",
             create=_serve_command(args, "start"),
             delete=_serve_command(args, "stop"),
             environment={
-                Variable.HOME: home.stdout,
-                Variable.PORT: "" if port is None else str(port),
-                Variable.MODEL_FILE: model.stdout,
-                Variable.LAUNCH: process_launch(launch).as_json(),
-                Variable.SERVER_BUILD: args["server_build"],
+                **order,
                 Variable.REPLACES: args["replaces"],
                 Variable.KEYS: pulumi.Output.json_dumps([key.stdout for key in keys.values()]),
             },
             # Ids stand for the keys: a trigger is no place for a secret.
-            triggers=[
-                home.stdout,
-                "" if port is None else str(port),
-                model.stdout,
-                launch.digest(),
-                args["server_build"],
-                args["server_package"],
-                args["replaces"],
-                *(key.id for key in keys.values()),
-            ],
+            triggers=[preflight.id, args["replaces"], *(key.id for key in keys.values())],
             logging=local.Logging.STDERR,
             # The old server holds the port and the memory that the new one needs.
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),

@@ -13,9 +13,14 @@ import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.rendering.process import ProcessLaunch, Variable
+from scripts.bootstrap.places import cache_root
 from scripts.serve.errors import ServeError
+
+if TYPE_CHECKING:
+    from scripts.serve.process import ServerOrder
 
 
 def _value(variable: Variable) -> str:
@@ -65,28 +70,41 @@ def pull() -> None:
     print(pulled.as_json(pulled.pull(_value(Variable.MODEL), _report)))
 
 
-def start() -> None:
-    """Make the ordered server run; prints its record as JSON."""
-    from scripts.bootstrap.places import cache_root
+def _order(keys: tuple[str, ...], replaces: str) -> ServerOrder:
     from scripts.serve import llama_server, process, pulled
 
     launch = ProcessLaunch.from_json(_value(Variable.LAUNCH))
     port = _value(Variable.PORT)
     model = pulled.again(_value(Variable.MODEL_FILE), _report)
-    order = process.ServerOrder(
+    build = _value(Variable.SERVER_BUILD)
+    return process.ServerOrder(
         home=_home(),
-        program=llama_server.program(
-            _value(Variable.SERVER_BUILD), cache_root(os.environ), _report
-        ),
+        program=llama_server.program(build, cache_root(os.environ), _report),
         arguments=launch.arguments,
         environment=launch.environment,
         model=model.path,
         model_bytes=model.size_bytes,
         model_sha256=model.sha256,
         port=int(port) if port else None,
-        keys=tuple(json.loads(_value(Variable.KEYS))),
-        replaces=_value(Variable.REPLACES),
+        keys=keys,
+        replaces=replaces,
     )
+
+
+def preflight() -> None:
+    """Say whether the ordered server could be started; nothing that runs is touched."""
+    from scripts.serve import process
+
+    process.preflight(_order(keys=(), replaces=""))
+    print("ready to start")
+
+
+def start() -> None:
+    """Make the ordered server run; prints its record as JSON."""
+    from scripts.serve import process
+
+    keys = tuple(json.loads(_value(Variable.KEYS)))
+    order = _order(keys, replaces=_value(Variable.REPLACES))
     print(process.start(order, _report).as_json())
 
 
@@ -102,6 +120,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "remove-home": remove_home,
     "new-key": new_key,
     "pull": pull,
+    "preflight": preflight,
     "start": start,
     "stop": stop,
 }

@@ -97,11 +97,7 @@ def start(order: ServerOrder, report: Callable[[str], None]) -> ServerRecord:
             report(f"the server runs already (pid {kept.pid})")
             return kept
         _end(servers_of(order.home), report)
-        refused = memory.why_not(
-            order.model, order.model_bytes, order.arguments, memory.available_bytes()
-        )
-        if refused is not None:
-            raise ServeError(refused)
+        _require_room(order, memory.available_bytes())
         port = ports.choose(order.port, _last_port(order.home))
         homes.write_private(order.home / homes.PORT_NAME, f"{port}\n")
         homes.write_private(order.home / homes.KEYS_NAME, "".join(f"{k}\n" for k in order.keys))
@@ -109,6 +105,19 @@ def start(order: ServerOrder, report: Callable[[str], None]) -> ServerRecord:
         _write_record(order.home, record)
         report(f"started pid {record.pid} on {ports.LOOPBACK}:{record.port}")
         return record
+
+
+def preflight(order: ServerOrder) -> None:
+    """Raise `ServeError` where `order` could not be started, while what runs now still runs.
+
+    What the servers of its home hold would be free by then: their memory, and their port.
+    """
+    record = read_record(order.home / RECORD_NAME)
+    held = sum(_private_bytes(process) for process in servers_of(order.home))
+    _require_room(order, memory.available_bytes() + held)
+    own = record.port if record is not None and is_alive(record) else None
+    if order.port is not None and order.port != own:
+        ports.choose(order.port, last=None)
 
 
 def stop(home: Path, started: str, report: Callable[[str], None]) -> None:
@@ -139,6 +148,21 @@ def claim(home: Path) -> None:
             f"kill {process.pid}; or give this stack another name"
         )
     homes.make(home)
+
+
+def _require_room(order: ServerOrder, available: int) -> None:
+    refused = memory.why_not(order.model, order.model_bytes, order.arguments, available)
+    if refused is not None:
+        raise ServeError(refused)
+
+
+def _private_bytes(process: psutil.Process) -> int:
+    """Return what ends with `process`: its resident memory less the files that it maps."""
+    try:
+        used = process.memory_info()
+    except psutil.Error:
+        return 0
+    return max(0, used.rss - getattr(used, "shared", 0))
 
 
 def _known(home: Path, started: str) -> list[psutil.Process]:

@@ -329,12 +329,15 @@ def test_a_taken_port_is_one_clear_message(checkout: Checkout, first_up):
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_numbers(checkout: Checkout, first_up):
+    (server,) = checkout.servers()
     checkout.configure("context_tokens", "1048576")
     checkout.configure("slots", "256")
     refused = checkout.run("scripts/up")
     assert refused.status != 0
     assert re.search(r"[\d.]+ [GT]i?B", refused.text)
-    assert not checkout.servers()
+    # What is refused leaves what serves alone.
+    assert [process.pid for process in checkout.servers()] == [server.pid]
+    assert chat(checkout.outputs()).status_code == 200
     for key in ("context_tokens", "slots"):
         checkout.forget(key)
 
@@ -351,6 +354,7 @@ def test_every_problem_of_the_configuration_is_refused_at_preview(checkout: Chec
 
 
 def test_parked_keeps_the_key_and_runs_nothing(checkout: Checkout, first_up):
+    url = checkout.outputs()["endpoint_url"]
     checkout.configure("parked", "true")
     checkout.good("scripts/up")
     parked = checkout.outputs()
@@ -359,7 +363,9 @@ def test_parked_keeps_the_key_and_runs_nothing(checkout: Checkout, first_up):
     assert not checkout.servers()
     checkout.forget("parked")
     checkout.good("scripts/up")
-    assert checkout.outputs()["api_key"] == parked["api_key"]
+    back = checkout.outputs()
+    assert back["api_key"] == parked["api_key"]
+    assert back["endpoint_url"] == url
 
 
 def test_down_refuses_a_backend_that_lacks_the_stack(checkout: Checkout, tmp_path: Path):

@@ -23,6 +23,7 @@ def stdout(name: str, inputs: Mapping[str, object]) -> str:
     return {
         "local-home": ".state/servers/local",
         "local-model": json.dumps({"sha256": "ab" * 32}),
+        "local-preflight": "ready to start",
         "local-server": json.dumps({"pid": 1, "port": 8080}),
         "local-verification": json.dumps(RECEIPT),
     }[name]
@@ -64,7 +65,7 @@ def command(seen: Run, name: str):
 def test_every_child_stands_under_its_component():
     seen = deployed()
     parents = {entry.name: entry.parent for entry in seen.registrations.values()}
-    for name in ("home", "model", "server", "key-default", "key-alice"):
+    for name in ("home", "model", "preflight", "server", "key-default", "key-alice"):
         assert parents[f"local-{name}"] == "local"
     endpoint = seen.registrations["llm-endpoint:endpoint:VerifiedEndpoint:local"]
     assert endpoint.parent == "local"
@@ -116,10 +117,14 @@ def test_the_old_server_goes_before_the_new_one_comes():
     ids=["flag", "death", "build", "package", "port"],
 )
 def test_what_makes_another_server_changes_its_triggers(changed):
-    before, after = deployed(), deployed(**changed)
-    assert (
-        command(before, "server").inputs["triggers"] != command(after, "server").inputs["triggers"]
-    )
+    def triggers(seen: Run) -> list[object]:
+        return [command(seen, name).inputs["triggers"] for name in ("preflight", "server")]
+
+    assert triggers(deployed()) != triggers(deployed(**changed))
+
+
+def test_a_server_is_replaced_with_its_preflight_and_only_after_it():
+    assert "local-preflight-id" in command(deployed(), "server").inputs["triggers"]
 
 
 def test_a_new_key_replaces_the_server_that_was_started_with_the_old_one():
@@ -175,7 +180,7 @@ def test_no_endpoint_is_known_before_it_was_verified():
 def test_parked_keeps_the_keys_and_runs_nothing():
     seen = deployed(parked=True)
     names = {entry.name for entry in seen.registrations.values() if entry.token == COMMAND}
-    assert names == {"local-key-default", "local-key-alice"}
+    assert names == {"local-home", "local-key-default", "local-key-alice"}
     outputs = {name: value.value for name, value in seen.outputs.items()}
     assert outputs["state"] == "parked"
     assert outputs["endpoint_url"] is outputs["openai_base_url"] is None

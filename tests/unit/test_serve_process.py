@@ -142,6 +142,31 @@ def test_the_port_that_the_server_has_can_be_asked_for(home: Path):
     assert (second.pid, second.port) == (first.pid, first.port)
 
 
+def test_a_preflight_refuses_what_start_would_and_touches_nothing(home: Path, monkeypatch):
+    running = process.start(order(home), silent)
+    process.preflight(order(home, port=running.port))
+    with socket.socket() as taken:
+        taken.bind((ports.LOOPBACK, 0))
+        taken.listen()
+        with pytest.raises(ServeError, match="is taken by"):
+            process.preflight(order(home, port=taken.getsockname()[1]))
+    monkeypatch.setattr(memory, "why_not", lambda *_: "it needs 9 GB of 2 GB")
+    with pytest.raises(ServeError, match="9 GB of 2 GB"):
+        process.preflight(order(home))
+    assert is_alive(running)
+
+
+def test_a_preflight_counts_what_the_running_server_will_have_given_back(home: Path, monkeypatch):
+    seen: list[int] = []
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(memory, "why_not", lambda *words: seen.append(words[-1]))
+    process.preflight(order(home))
+    process.start(order(home), silent)
+    process.preflight(order(home))
+    assert seen[0] == 1000
+    assert seen[-1] > 1_000_000
+
+
 def test_a_home_in_which_anothers_server_runs_is_not_claimed(home: Path):
     record = process.start(order(home), silent)
     with pytest.raises(ServeError, match=f"kill {record.pid}"):
