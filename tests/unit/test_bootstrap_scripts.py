@@ -446,3 +446,10 @@ def test_pulumi_without_a_stack_asks_for_no_plugins(machine: Machine):
     assert "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION" not in shown.stdout
     named = machine.run("scripts/pulumi", "env", "--stack", "local")
     assert "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true" in named.stdout
+
+
+def test_a_python_that_is_asked_for_and_not_there_is_named(machine: Machine):
+    up = machine.run("scripts/up", PYTHON="/nowhere/python3.13")
+    assert up.returncode == 1
+    assert "error: PYTHON is /nowhere/python3.13, and there is no such program" in up.stderr
+    assert machine.pulumi_calls == []
