@@ -13,6 +13,9 @@ from scripts.verify.outcome import Unreachable
 
 _EXPIRED = (9, 10)  # X.509 verify results: not yet valid, expired
 _NAME = (62, 64)  # host name, IP address
+NAME_SECONDS = 60.0
+"""How long a name that does not resolve is asked for: a new record shows soon or not at all."""
+
 _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
 
 
@@ -119,6 +122,7 @@ def _explain(cause: BaseException, endpoint: Endpoint, note: str) -> Unreachable
                 f"no address for the name {endpoint.host} ({cause.strerror})",
                 "look at the name in the URL and at its DNS record",
                 passing=True,
+                patience_seconds=NAME_SECONDS,
             )
         case ConnectionRefusedError():
             return _refused(endpoint)

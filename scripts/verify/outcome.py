@@ -41,11 +41,18 @@ class Failure(Exception):
 
 
 class Unreachable(Failure):
-    """No HTTP answer came. `passing`: it may pass by itself while a machine or a server starts."""
+    """No HTTP answer came.
 
-    def __init__(self, seen: str, next_step: str, *, passing: bool) -> None:
+    `passing`: it may pass by itself while a machine or a server starts. `patience_seconds` bounds
+    the wait for what seldom does; None leaves it to the whole wait's bound.
+    """
+
+    def __init__(
+        self, seen: str, next_step: str, *, passing: bool, patience_seconds: float | None = None
+    ) -> None:
         super().__init__("an HTTP answer", seen, next_step)
         self.passing = passing
+        self.patience_seconds = patience_seconds
 
 
 class TimedOut(Failure):

@@ -21,10 +21,14 @@ DEFAULT_PROBE = "/health"
 
 @dataclass(frozen=True)
 class Pending:
-    """Not there yet: `seen` says what came instead, `next_step` what to look at if it stays so."""
+    """Not there yet: `seen` says what came instead, `next_step` what to look at if it stays so.
+
+    `patience_seconds` is as in `Unreachable`.
+    """
 
     seen: str
     next_step: str
+    patience_seconds: float | None = None
 
 
 @dataclass
@@ -65,7 +69,7 @@ class Waiter:
         except Unreachable as error:
             if not error.passing:
                 raise
-            return Pending(error.seen, error.next_step)
+            return Pending(error.seen, error.next_step, error.patience_seconds)
         return f"HTTP {answer.status}"
 
     def _look_ready(self) -> str | Pending:
@@ -78,7 +82,7 @@ class Waiter:
         except Unreachable as error:
             if not error.passing:
                 raise
-            return Pending(error.seen, error.next_step)
+            return Pending(error.seen, error.next_step, error.patience_seconds)
         if answer.status == HTTPStatus.OK:
             return f"HTTP 200 from {path}"
         if answer.status == self.loading_status:
@@ -110,10 +114,12 @@ class Waiter:
                 raise death
             if isinstance(found, str):
                 return found
+            patience = found.patience_seconds
+            lost = patience is not None and self.clock() - began >= patience
             left = self.deadline.remaining()
-            if left == 0:
+            if left == 0 or lost:
                 raise Failure(
-                    f"a {name} server within {self.deadline.seconds:g} s",
+                    f"a {name} server within {patience if lost else self.deadline.seconds:g} s",
                     found.seen,
                     found.next_step,
                     never_ready=True,

@@ -12,6 +12,7 @@ import pytest
 from fake_endpoint import CHAT, MODELS, Exchange, FakeEndpoint, verified
 
 from scripts.serve.identity import TOKEN_VARIABLE, ServerRecord
+from scripts.verify import faults
 from scripts.verify.bounds import Deadline
 from scripts.verify.client import Client
 from scripts.verify.options import parse_endpoint
@@ -142,6 +143,20 @@ def test_a_name_without_an_address_is_said_to_be_that(monkeypatch: pytest.Monkey
     result = verified("https://llm.example.com", key=KEY, wait_seconds=0)
     assert result.failed.seen.startswith("no address for the name llm.example.com")
     assert "DNS" in (result.failed.next_step or "")
+
+
+def test_a_name_without_an_address_is_not_waited_for_as_long_as_a_server(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def no_address(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(socket, "getaddrinfo", no_address)
+    monkeypatch.setattr(faults, "NAME_SECONDS", 0.2)
+    result = verified("https://llm.example.com", key=KEY, wait_seconds=3600)
+    assert result.failed.expected == "a reachable server within 0.2 s"
+    assert result.verdict.exit_status == ExitStatus.NEVER_READY
 
 
 def test_a_connection_that_times_out_asks_for_allowed_cidrs(monkeypatch: pytest.MonkeyPatch):
