@@ -109,9 +109,9 @@ def parked_outputs(
 class VerifiedEndpoint(pulumi.ComponentResource):
     """Runs the post-deploy checks against an endpoint and holds its outputs back until they pass.
 
-    It refuses to export an endpoint that does not answer: every output that names one depends on
-    the receipt. It alone lifts the secretness that a key in a command's environment lays on that
-    command's stdout: the receipt was scrubbed of the keys where it was written.
+    It refuses to export an endpoint that does not answer: every output depends on the receipt. It
+    alone lifts the secretness that a plugin may lay on a command's stdout for the key in its
+    environment: the receipt was scrubbed of the keys where it was written.
     """
 
     endpoint_url: pulumi.Output[str]

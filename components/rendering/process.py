@@ -46,9 +46,8 @@ class Variable(StrEnum):
 
 @dataclass(frozen=True)
 class ProcessLaunch:
-    """What of a `Launch` a process needs."""
+    """What of a `Launch` a process needs; `Variable.SERVER_BUILD` says which program it is."""
 
-    program: str
     arguments: tuple[str, ...]
     environment: dict[str, str]
 
@@ -56,7 +55,6 @@ class ProcessLaunch:
         """One line of JSON, the same for the same launch."""
         return json.dumps(
             {
-                "program": self.program,
                 "arguments": list(self.arguments),
                 "environment": dict(sorted(self.environment.items())),
             }
@@ -66,13 +64,12 @@ class ProcessLaunch:
     def from_json(cls, text: str) -> ProcessLaunch:
         """Read what `as_json` wrote."""
         content = json.loads(text)
-        return cls(content["program"], tuple(content["arguments"]), content["environment"])
+        return cls(tuple(content["arguments"]), content["environment"])
 
 
 def process_launch(launch: Launch) -> ProcessLaunch:
     """Return the process form of `launch`; its slots are filled where it starts."""
     return ProcessLaunch(
-        program=launch.program,
         arguments=tuple(str(word) for word in launch.arguments),
         environment=dict(launch.environment),
     )

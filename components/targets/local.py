@@ -72,6 +72,7 @@ class LocalServer(pulumi.ComponentResource):
     ) -> None:
         shown = {key: args[key] for key in ("model", "server_build", "server_package")}
         super().__init__("llm-endpoint:local:LocalServer", name, shown, opts)
+        # There is one form here; asking refuses a launch that does not have it.
         form_for(args["launch"], PLACE)
         keys = {key: self._key(name, key, args) for key in args["keys"]}
         home = self._home(name, args)
