@@ -13,18 +13,28 @@ class UnsupportedCombinationError(ValueError):
 
 @dataclass(frozen=True)
 class Place:
-    """What a target takes: its name, forms by preference, and the accelerators it has."""
+    """What a target takes: its name, forms by preference, and the accelerators it has.
+
+    `has_gateway` says that something before the engine checks keys and ends TLS.
+    """
 
     name: str
     forms: tuple[Form, ...]
     accelerators: frozenset[Accelerator]
+    has_gateway: bool
 
 
 def form_for(launch: Launch, place: Place) -> Form:
     """Return the first form of `place` that `launch` has.
 
-    Raises `UnsupportedCombinationError` where they share no form or no accelerator.
+    Raises `UnsupportedCombinationError` where they share no form or no accelerator, and where
+    nobody would check keys.
     """
+    if not (launch.checks_keys or place.has_gateway):
+        raise UnsupportedCombinationError(
+            f"engine {launch.engine!r} checks no API keys, and target {place.name!r} has no gateway "
+            "that would: choose another engine or target"
+        )
     if not launch.accelerators & place.accelerators:
         raise UnsupportedCombinationError(
             f"engine {launch.engine!r} needs {_names(launch.accelerators)}, and target "

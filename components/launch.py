@@ -66,18 +66,24 @@ class Launch:
 
     `program` is a name on PATH, not a path. `arguments` are that program's own flags, in which a
     `Slot` stands for what the place decides. `environment` never holds a secret. `model_id` is
-    the id that the server lists under `/v1/models`.
+    the id that the server lists under `/v1/models`; None where the server makes it up itself, so
+    that it is only known once the endpoint has answered.
     """
 
     engine: str
     program: str
     arguments: tuple[str, ...]
-    model_id: str
+    model_id: str | None
     probe: Probe
     forms: frozenset[Form]
     accelerators: frozenset[Accelerator]
     capabilities: frozenset[Capability] = frozenset()
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def checks_keys(self) -> bool:
+        """Whether the server itself refuses requests without a key."""
+        return Slot.KEY_FILE in self.arguments
 
     def digest(self) -> str:
         """Sha256 of everything that decides how the server behaves, as 64 hex digits."""

@@ -50,14 +50,15 @@ class LlamaCppOptions:
 
     `context_tokens` is what one request may use, prompt and answer together; `slots` is how many
     requests are answered at once. `embeddings` makes the same server answer `/v1/embeddings` with
-    the mean over the tokens, for texts of up to 2048 of them. `extra_flags` are further
-    `llama-server` flags, as typed.
+    the mean over the tokens, for texts of up to 2048 of them. `checks_keys` False is for a server
+    behind a gateway that checks them. `extra_flags` are further `llama-server` flags, as typed.
     """
 
     model_id: str
     context_tokens: int
     slots: int
     embeddings: bool = False
+    checks_keys: bool = True
     extra_flags: tuple[str, ...] = ()
 
 
@@ -77,8 +78,7 @@ def launch(options: LlamaCppOptions) -> Launch:
         Slot.HOST,
         "--port",
         Slot.PORT,
-        "--api-key-file",
-        Slot.KEY_FILE,
+        *(("--api-key-file", Slot.KEY_FILE) if options.checks_keys else ()),
         "--ctx-size",
         str(options.context_tokens * options.slots),
         "--parallel",

@@ -16,7 +16,12 @@ from components.endpoint import StackOutputs, VerifiedEndpoint, parked_outputs
 from components.launch import Accelerator, Form, Launch
 from components.rendering.process import LOG_NAME, RECORD_NAME, Variable, process_launch
 
-PLACE = Place("local", forms=(Form.PROCESS,), accelerators=frozenset({Accelerator.CPU}))
+PLACE = Place(
+    "local",
+    forms=(Form.PROCESS,),
+    accelerators=frozenset({Accelerator.CPU}),
+    has_gateway=False,
+)
 # A command whose text alone has changed has done its work: it repeats what it printed.
 REPEAT = f"printf '%s\\n' \"${Variable.PRINTED}\""
 

@@ -134,7 +134,7 @@ def test_each_engine_on_each_target_takes_the_form_that_the_table_says(pair):
 
 
 def test_a_target_without_a_shared_form_or_accelerator_is_refused_by_both_names():
-    pods = Place("cluster", (Form.POD,), frozenset({Accelerator.CPU}))
+    pods = Place("cluster", (Form.POD,), frozenset({Accelerator.CPU}), has_gateway=True)
     only_process = SimpleNamespace(
         engine="e", forms=frozenset({Form.PROCESS}), accelerators=frozenset({Accelerator.CPU})
     )
