@@ -136,12 +136,18 @@ def test_each_engine_on_each_target_takes_the_form_that_the_table_says(pair):
 def test_a_target_without_a_shared_form_or_accelerator_is_refused_by_both_names():
     pods = Place("cluster", (Form.POD,), frozenset({Accelerator.CPU}), has_gateway=True)
     only_process = SimpleNamespace(
-        engine="e", forms=frozenset({Form.PROCESS}), accelerators=frozenset({Accelerator.CPU})
+        engine="e",
+        checks_keys=True,
+        forms=frozenset({Form.PROCESS}),
+        accelerators=frozenset({Accelerator.CPU}),
     )
     with pytest.raises(UnsupportedCombinationError, match=r"'e' runs as process.*'cluster'.*pod"):
         form_for(only_process, pods)
     only_cuda = SimpleNamespace(
-        engine="e", forms=frozenset(Form), accelerators=frozenset({Accelerator.CUDA})
+        engine="e",
+        checks_keys=True,
+        forms=frozenset(Form),
+        accelerators=frozenset({Accelerator.CUDA}),
     )
     with pytest.raises(UnsupportedCombinationError, match=r"'e' needs cuda.*'cluster' has cpu"):
         form_for(only_cuda, pods)
