@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from posixpath import basename, dirname, join, normpath
 
+from emulator.plugin.values import Signature, Special
+
 from .errors import FilesNotCollected
-from .values import Signature, Special
 
 _BLOCK_BYTES = 512
 _NAME_BYTES = 100

@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from emulator.plugin.values import Properties, Special
+
 from . import outputs
 from .assets import archive, asset
 from .errors import OutputNotText
@@ -20,7 +22,6 @@ from .properties import (
     refuse_faults,
     text,
 )
-from .values import Properties, Special
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import grpc
 
-
-class PluginError(Exception):
-    """Ends a call with `status`; the text is what the person reads."""
-
-    status = grpc.StatusCode.UNKNOWN
+from emulator.plugin.errors import PluginError
 
 
 class CommandFailed(PluginError):
@@ -29,19 +25,3 @@ class OutputNotText(PluginError):
 
 class FilesNotCollected(PluginError):
     """`assetPaths` or `archivePaths` name what can't be read, or are no globs."""
-
-
-class InvalidProperties(PluginError):
-    """Properties have names, types or wire forms that the resource doesn't have."""
-
-
-class NotServed(PluginError):
-    """A resource or function that the published plugin may have, but this stand-in lacks."""
-
-    status = grpc.StatusCode.NOT_FOUND
-
-
-class NotImplementedHere(PluginError):
-    """A call that neither this plugin nor the published one implements; the engine copes."""
-
-    status = grpc.StatusCode.UNIMPLEMENTED

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .errors import InvalidProperties
-from .properties import COMMAND_INPUTS, Kind
-from .values import (
+from emulator.plugin.errors import InvalidProperties
+from emulator.plugin.values import (
     Properties,
     Property,
     Secret,
@@ -25,6 +24,8 @@ from .values import (
     is_unknown,
     same,
 )
+
+from .properties import COMMAND_INPUTS, Kind
 
 _EMPTY: Mapping[Kind, Property] = {
     Kind.TEXT: "",

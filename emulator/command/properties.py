@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from .errors import InvalidProperties
-from .values import Properties, Property, Special, Unknown, reveal
+from emulator.plugin.errors import InvalidProperties
+from emulator.plugin.values import Properties, Property, Special, Unknown, reveal
 
 
 class Kind(Enum):

@@ -12,22 +12,24 @@ from google.protobuf.empty_pb2 import Empty
 from pulumi.runtime.proto import plugin_pb2, provider_pb2
 from pulumi.runtime.proto.provider_pb2_grpc import ResourceProviderServicer
 
+from emulator.plugin.changes import Change, Path, changed_paths, written
+from emulator.plugin.engine import Engine
+from emulator.plugin.errors import NotImplementedHere, NotServed, answering
+from emulator.plugin.values import Properties, parse_struct, render_struct
+
 from . import commands, outputs
-from .changes import Change, changed_paths, replaces, written
 from .commands import Shell
-from .engine import Engine
-from .errors import NotImplementedHere, NotServed, PluginError
 from .execution import Processes
 from .properties import (
     COMMAND_INPUTS,
     COMMAND_OUTPUTS,
+    REPLACING,
     RUN_INPUTS,
     Fault,
     faults,
     refuse_faults,
 )
 from .schema import schema
-from .values import Properties, parse_struct, render_struct
 
 _RESOURCE = "local:Command"
 _FUNCTION = "local:run"
@@ -72,7 +74,7 @@ class CommandProvider(ResourceProviderServicer):
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
     ) -> provider_pb2.CheckResponse:
         """The provider has no settings: what comes is kept."""
-        with _answering(context):
+        with answering(context):
             settings = parse_struct(request.news)
             return provider_pb2.CheckResponse(inputs=render_struct({**settings, **_FRAMEWORK}))
 
@@ -178,7 +180,7 @@ class CommandProvider(ResourceProviderServicer):
         self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext
     ) -> provider_pb2.InvokeResponse:
         """Runs `command`, in previews too."""
-        with _answering(context):
+        with answering(context):
             if _without_package(request.tok) != _FUNCTION:
                 raise self._not_served(request.tok)
             arguments = parse_struct(request.args)
@@ -243,7 +245,7 @@ class CommandProvider(ResourceProviderServicer):
 
     @contextlib.contextmanager
     def _answering_for(self, urn: str, context: grpc.ServicerContext) -> Generator[None]:
-        with _answering(context):
+        with answering(context):
             kind = urn.split("::", 3)[2].rpartition("$")[2]
             if _without_package(kind) != _RESOURCE:
                 raise self._not_served(kind)
@@ -257,16 +259,8 @@ class CommandProvider(ResourceProviderServicer):
         )
 
 
-@contextlib.contextmanager
-def _answering(context: grpc.ServicerContext) -> Generator[None]:
-    try:
-        yield
-    except PluginError as error:
-        context.abort(error.status, str(error))
-
-
 def _not_implemented(name: str, context: grpc.ServicerContext) -> NoReturn:
-    with _answering(context):
+    with answering(context):
         raise NotImplementedHere(f"{name} is not implemented")
     raise AssertionError  # abort has raised
 
@@ -295,9 +289,14 @@ def _diff_response(old: Properties, new: Properties) -> provider_pb2.DiffRespons
         else provider_pb2.DiffResponse.DIFF_NONE,
         hasDetailedDiff=True,
         detailedDiff={
-            written(path): provider_pb2.PropertyDiff(kind=_KINDS[change, replaces(path)])
+            written(path): provider_pb2.PropertyDiff(kind=_KINDS[change, _replaces(path)])
             for path, change in found.items()
         },
         diffs=sorted({str(path[0]) for path in found}),
-        replaces=sorted({str(path[0]) for path in found if replaces(path)}),
+        replaces=sorted({str(path[0]) for path in found if _replaces(path)}),
     )
+
+
+def _replaces(path: Path) -> bool:
+    """Whether a change at PATH replaces the resource: only `triggers` as a whole does."""
+    return path == (REPLACING,)

@@ -231,11 +231,11 @@ def test_nothing_outlives_a_lost_engine(
 
 @pytest.mark.skipif(not EMULATED, reason="the published plugin knows its version")
 def test_without_the_python_package_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch):
-    from emulator.command import server
+    from emulator.plugin import serving
 
     def find_nothing(name: str) -> None:
         return None
 
-    monkeypatch.setattr(server.importlib.util, "find_spec", find_nothing)
+    monkeypatch.setattr(serving.importlib.util, "find_spec", find_nothing)
     with pytest.raises(FileNotFoundError, match="install pulumi-command"):
-        server.published_version()
+        serving.published_version("pulumi_command")

@@ -1,4 +1,4 @@
-"""The plugin's process: its port, its signals, its end."""
+"""A plugin's process: its port, its signals, its end."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 import grpc
-from pulumi.runtime.proto.provider_pb2_grpc import add_ResourceProviderServicer_to_server
+from pulumi.runtime.proto.provider_pb2_grpc import (
+    ResourceProviderServicer,
+    add_ResourceProviderServicer_to_server,
+)
 
 from .engine import Engine
-from .execution import Processes
-from .provider import CommandProvider
 
 _MESSAGE_BYTES = 400 * 1024 * 1024
 """The largest message that the engine sends or takes."""
@@ -29,8 +30,17 @@ _CALLS = 1000
 still get through."""
 
 
-def main(arguments: Sequence[str]) -> NoReturn:
-    """Serves the engine whose address is the last of ARGUMENTS until it is lost, or a signal."""
+def serve(
+    arguments: Sequence[str],
+    package: str,
+    provider: Callable[[str, Engine], ResourceProviderServicer],
+    cancel: Callable[[], None],
+) -> NoReturn:
+    """Serves the engine whose address is the last of ARGUMENTS until it is lost, or a signal.
+
+    PROVIDER gets the version of the plugin that the installed Python package PACKAGE asks for;
+    CANCEL ends all that it runs.
+    """
     # Logging flags of the engine come before the address; there may be no address (debugging).
     address = arguments[-1] if arguments and not arguments[-1].startswith("-") else None
     stop = threading.Event()
@@ -41,11 +51,10 @@ def main(arguments: Sequence[str]) -> NoReturn:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop_serving)
     try:
-        version = published_version()
+        version = published_version(package)
     except FileNotFoundError as missing:
         sys.exit(str(missing))
     engine = Engine(address)
-    processes = Processes()
     server = grpc.server(
         ThreadPoolExecutor(_CALLS),
         options=[
@@ -53,44 +62,44 @@ def main(arguments: Sequence[str]) -> NoReturn:
             ("grpc.max_send_message_length", _MESSAGE_BYTES),
         ],
     )
-    add_ResourceProviderServicer_to_server(CommandProvider(version, engine, processes), server)
+    add_ResourceProviderServicer_to_server(provider(version, engine), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)
     if address:
-        threading.Thread(target=_end_with, args=(engine, processes), daemon=True).start()
+        threading.Thread(target=_end_with, args=(engine, cancel), daemon=True).start()
     stop.wait()
-    _end(processes)
+    _end(cancel)
 
 
-def published_version() -> str:
-    """The version of the plugin that the installed `pulumi_command` asks for.
+def published_version(package: str) -> str:
+    """The version of the plugin that the installed Python package PACKAGE asks for.
 
     Raises:
         FileNotFoundError: the package is not installed.
     """
-    package = importlib.util.find_spec("pulumi_command")
-    for folder in (package.submodule_search_locations or ()) if package else ():
+    found = importlib.util.find_spec(package)
+    for folder in (found.submodule_search_locations or ()) if found else ():
         described = Path(folder) / "pulumi-plugin.json"
         if described.is_file():
             return str(json.loads(described.read_text(encoding="utf-8"))["version"])
     raise FileNotFoundError(
-        f"{sys.executable} has no package pulumi_command with a pulumi-plugin.json, which says "
-        "what version of the command plugin to stand in for; install pulumi-command into it"
+        f"{sys.executable} has no package {package} with a pulumi-plugin.json, which says what "
+        f"version of the plugin to stand in for; install {package.replace('_', '-')} into it"
     )
 
 
-def _end_with(engine: Engine, processes: Processes) -> NoReturn:
+def _end_with(engine: Engine, cancel: Callable[[], None]) -> NoReturn:
     """Ends the plugin, and all that it runs, when ENGINE is lost (killed, most likely)."""
     engine.wait_until_lost()
     if os.getpgrp() == os.getpid():
         # The engine starts a plugin as the leader of a group and ends the group with it. Nobody
         # is left to do so; a daemon that has detached has left the group.
         os.killpg(0, signal.SIGKILL)
-    _end(processes)
+    _end(cancel)
 
 
-def _end(processes: Processes) -> NoReturn:
-    processes.cancel()
+def _end(cancel: Callable[[], None]) -> NoReturn:
+    cancel()
     # At once: a call that waits for a process's pipes would hold up an orderly end.
     os._exit(0)

@@ -1,11 +1,10 @@
-"""What differs between a command's old and new inputs, in the terms of the engine's diff."""
+"""What differs between a resource's old and new inputs, in the terms of the engine's diff."""
 
 from __future__ import annotations
 
 import re
 from enum import Enum
 
-from .properties import REPLACING
 from .values import Properties, Property, Secret, Unknown, same
 
 Path = tuple[str | int, ...]
@@ -33,11 +32,6 @@ def changed_paths(old: Properties, new: Properties) -> dict[Path, Change]:
     found: dict[Path, Change] = {}
     _compare_objects((), old, asked, found)
     return found
-
-
-def replaces(path: Path) -> bool:
-    """Whether a change at PATH replaces the resource: only `triggers` as a whole does."""
-    return path == (REPLACING,)
 
 
 def written(path: Path) -> str:
