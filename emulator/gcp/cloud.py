@@ -1,0 +1,171 @@
+"""The cloud: a folder with a file for each resource, and a program that runs machines.
+
+`LLM_ENDPOINT_EMULATED_CLOUD` names the folder. `resources/` holds what was deployed,
+`payloads/SECRET` the newest version of each secret, for whoever plays the secret store. A VM is
+run by the program in `LLM_ENDPOINT_EMULATED_MACHINE`, called with `create`, `start`, `stop`,
+`delete` or `status` and the instance as JSON on stdin; `status` prints `RUNNING` or `TERMINATED`.
+Every address that is reserved is `LLM_ENDPOINT_EMULATED_ADDRESS`: there is one machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from emulator.plugin.errors import PluginError
+
+from .resources import ADDRESS, INSTANCE, SECRET_VERSION, TYPES, Fields, Where, number
+
+_MACHINE_SECONDS = 300
+
+
+class CloudError(PluginError):
+    """The cloud refuses, or a machine could not be run."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A resource as the cloud has it."""
+
+    identity: str
+    inputs: Fields
+    added: Fields
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The cloud in `folder`; `machine` is the program that runs machines, in words."""
+
+    folder: Path
+    machine: tuple[str, ...]
+    address: str
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Cloud:
+        """The cloud that the plugin's environment names. Raises `CloudError`."""
+        try:
+            folder = Path(environment["LLM_ENDPOINT_EMULATED_CLOUD"])
+            address = environment["LLM_ENDPOINT_EMULATED_ADDRESS"]
+        except KeyError as missing:
+            raise CloudError(
+                f"{missing.args[0]} is not set: this plugin pretends to be a cloud, for tests. "
+                "To deploy, use the published one: pulumi plugin install resource gcp"
+            ) from None
+        machine = shlex.split(environment.get("LLM_ENDPOINT_EMULATED_MACHINE", ""))
+        return cls(folder, tuple(machine), address)
+
+    def create(self, token: str, inputs: Fields, where: Where) -> Made:
+        """Make a resource; one of the same id must not be there. Raises `CloudError`."""
+        filled = self._filled(token, inputs, where)
+        identity = TYPES[token].id.format_map(filled)
+        if self._file(token, identity).exists():
+            raise CloudError(f"Error 409: The resource '{identity}' already exists, alreadyExists")
+        made = Made(identity, inputs, self._added(token, filled, identity))
+        self._write(token, made)
+        if token == SECRET_VERSION:
+            payload = self._payload(str(filled["secret"]))
+            payload.parent.mkdir(parents=True, exist_ok=True)
+            payload.touch(mode=0o600)
+            payload.write_text(str(filled["secretData"]), encoding="utf-8")
+        if token == INSTANCE:
+            self._run("create", made)
+            if inputs.get("desiredStatus") == "TERMINATED":
+                self._run("stop", made)
+        return self._seen(token, made)
+
+    def read(self, token: str, identity: str) -> Made | None:
+        """Return the resource as it is now, or None where it is gone."""
+        file = self._file(token, identity)
+        if not file.exists():
+            return None
+        return self._seen(token, Made(**json.loads(file.read_text(encoding="utf-8"))))
+
+    def update(self, token: str, identity: str, inputs: Fields, where: Where) -> Made:
+        """Change a resource in place. Raises `CloudError`."""
+        if self.read(token, identity) is None:
+            raise CloudError(f"Error 404: The resource '{identity}' was not found, notFound")
+        filled = self._filled(token, inputs, where)
+        made = Made(identity, inputs, self._added(token, filled, identity))
+        self._write(token, made)
+        if token == INSTANCE:
+            wanted = str(inputs.get("desiredStatus") or "")
+            if wanted and wanted != self._run("status", made):
+                self._run("start" if wanted == "RUNNING" else "stop", made)
+        return self._seen(token, made)
+
+    def delete(self, token: str, identity: str) -> None:
+        """Remove a resource; one that is gone is gone."""
+        made = self.read(token, identity)
+        if made is None:
+            return
+        if token == INSTANCE:
+            self._run("delete", made)
+        self._file(token, identity).unlink()
+
+    def _filled(self, token: str, inputs: Fields, where: Where) -> Fields:
+        filled: Fields = {"project": where.project, "region": where.region, "zone": where.zone}
+        filled |= {name: value for name, value in inputs.items() if value is not None}
+        if token == SECRET_VERSION:
+            secret = str(inputs["secret"])
+            count = len(list((self.folder / "resources").glob(f"{_safe(token)}*")))
+            filled["version"] = str(count + 1)
+            filled["secret"] = secret
+        return filled
+
+    def _added(self, token: str, filled: Fields, identity: str) -> Fields:
+        named: Fields = {
+            name: filled[name] for name in ("project", "region", "zone") if name in filled
+        }
+        added = named | TYPES[token].adds(filled, identity)
+        if token == ADDRESS:
+            added["address"] = self.address
+        if token == SECRET_VERSION:
+            added |= {"name": identity, "version": filled["version"], "enabled": True}
+        return added
+
+    def _seen(self, token: str, made: Made) -> Made:
+        if token != INSTANCE:
+            return made
+        status = self._run("status", made)
+        return Made(made.identity, made.inputs, {**made.added, "currentStatus": status})
+
+    def _run(self, action: str, made: Made) -> str:
+        if not self.machine:
+            return "RUNNING"
+        done = subprocess.run(
+            [*self.machine, action],
+            input=json.dumps({"id": made.identity, **made.inputs, **made.added}),
+            capture_output=True,
+            text=True,
+            timeout=_MACHINE_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise CloudError(f"{action} of {made.identity}: {done.stderr.strip()[-2000:]}")
+        return done.stdout.strip()
+
+    def _file(self, token: str, identity: str) -> Path:
+        return self.folder / "resources" / f"{_safe(token)}-{number(identity)}.json"
+
+    def _payload(self, secret: str) -> Path:
+        return self.folder / "payloads" / secret.rsplit("/", maxsplit=1)[-1]
+
+    def _write(self, token: str, made: Made) -> None:
+        file = self._file(token, made.identity)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(vars(made)), encoding="utf-8")
+
+
+def cloud() -> Cloud:
+    """The cloud of this process's environment."""
+    return Cloud.of(os.environ)
+
+
+def _safe(token: str) -> str:
+    return token.replace(":", "-").replace("/", "-")

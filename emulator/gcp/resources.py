@@ -1,0 +1,137 @@
+"""The resource types that are served: their ids, what the cloud adds, what a change replaces.
+
+Ids and added outputs: the resources' pages in the Terraform provider's documentation, "Import"
+and "Attributes Reference"; what replaces: its schema's `ForceNew`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+Plain = bool | float | str | list["Plain"] | dict[str, "Plain"] | None
+Fields = dict[str, Plain]
+
+
+@dataclass(frozen=True)
+class Where:
+    """The provider's own project, region and zone, for resources that name none."""
+
+    project: str
+    region: str
+    zone: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One resource type.
+
+    `id` is a format over the inputs, with `project`, `region` and `zone` filled in. `adds` returns
+    what the cloud adds to the inputs, given the inputs (so filled) and the id. A change of an
+    input in `replacing` makes another resource.
+    """
+
+    id: str
+    replacing: frozenset[str] = frozenset({"name", "project", "region", "zone"})
+    adds: Callable[[Fields, str], Fields] = field(default=lambda inputs, identity: {})
+
+
+def number(text: str) -> str:
+    """A number such as the cloud gives a resource, the same for the same text."""
+    return str(int(hashlib.sha256(text.encode()).hexdigest()[:15], 16))
+
+
+def _linked(inputs: Fields, identity: str) -> Fields:
+    return {"selfLink": f"https://www.googleapis.com/compute/v1/{identity}"}
+
+
+def _account(inputs: Fields, identity: str) -> Fields:
+    email = f"{inputs['accountId']}@{inputs['project']}.iam.gserviceaccount.com"
+    return {
+        "email": email,
+        "member": f"serviceAccount:{email}",
+        "name": f"projects/{inputs['project']}/serviceAccounts/{email}",
+        "uniqueId": number(email),
+    }
+
+
+def _secret(inputs: Fields, identity: str) -> Fields:
+    project = number(str(inputs["project"]))
+    return {"name": f"projects/{project}/secrets/{inputs['secretId']}"}
+
+
+def _instance(inputs: Fields, identity: str) -> Fields:
+    return {
+        **_linked(inputs, identity),
+        "instanceId": number(identity),
+        "cpuPlatform": "Intel Broadwell",
+        "labelFingerprint": "",
+    }
+
+
+ADDRESS = "gcp:compute/address:Address"
+SECRET_VERSION = "gcp:secretmanager/secretVersion:SecretVersion"  # noqa: S105 (a type's name)
+INSTANCE = "gcp:compute/instance:Instance"
+
+_COMPUTE = "projects/{project}/global/"
+_ZONAL = "projects/{project}/zones/{zone}/"
+_REGIONAL = "projects/{project}/regions/{region}/"
+_ALL = frozenset({"*"})
+"""Every input replaces."""
+
+TYPES: Mapping[str, Kind] = {
+    "gcp:projects/service:Service": Kind("{project}/{service}", frozenset({"project", "service"})),
+    "gcp:compute/network:Network": Kind(
+        _COMPUTE + "networks/{name}",
+        frozenset({"name", "project", "autoCreateSubnetworks"}),
+        _linked,
+    ),
+    "gcp:compute/subnetwork:Subnetwork": Kind(
+        _REGIONAL + "subnetworks/{name}",
+        frozenset({"name", "project", "region", "network"}),
+        _linked,
+    ),
+    "gcp:compute/firewall:Firewall": Kind(
+        _COMPUTE + "firewalls/{name}",
+        frozenset({"name", "project", "network", "direction"}),
+        _linked,
+    ),
+    "gcp:compute/disk:Disk": Kind(
+        _ZONAL + "disks/{name}", frozenset({"name", "project", "zone", "type", "image"}), _linked
+    ),
+    "gcp:compute/resourcePolicy:ResourcePolicy": Kind(
+        _REGIONAL + "resourcePolicies/{name}",
+        frozenset({"name", "project", "region"}),
+        _linked,
+    ),
+    "gcp:serviceaccount/account:Account": Kind(
+        "projects/{project}/serviceAccounts/{accountId}@{project}.iam.gserviceaccount.com",
+        frozenset({"accountId", "project"}),
+        _account,
+    ),
+    "gcp:secretmanager/secret:Secret": Kind(
+        "projects/{project}/secrets/{secretId}", frozenset({"secretId", "project"}), _secret
+    ),
+    "gcp:secretmanager/secretIamMember:SecretIamMember": Kind("{secretId}/{role}/{member}", _ALL),
+    "gcp:dns/recordSet:RecordSet": Kind(
+        "projects/{project}/managedZones/{managedZone}/rrsets/{name}/{type}",
+        frozenset({"name", "type", "managedZone", "project"}),
+    ),
+    ADDRESS: Kind(
+        _REGIONAL + "addresses/{name}", frozenset({"name", "project", "region"}), _linked
+    ),
+    SECRET_VERSION: Kind("{secret}/versions/{version}", _ALL),
+    INSTANCE: Kind(
+        _ZONAL + "instances/{name}",
+        frozenset(
+            {"name", "project", "zone", "bootDisk", "networkInterfaces", "metadataStartupScript"}
+        ),
+        _instance,
+    ),
+}
+
+
+def replaces(kind: Kind, name: str) -> bool:
+    """Whether a change of the input `name` makes another resource."""
+    return kind.replacing == _ALL or name in kind.replacing
