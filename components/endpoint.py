@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict, TypeVar
+from typing import NotRequired, TypedDict, TypeVar, cast
 
 import pulumi
 from pulumi_command import local
@@ -15,6 +16,50 @@ from components.launch import Launch
 from components.rendering.process import Variable
 
 T = TypeVar("T")
+
+GATEWAY_LOADING_STATUS = 503
+"""What a gateway's `ready_path` answers until all behind it serves."""
+
+# PEM as in RFC 7468: what stands between the two lines is Base64.
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
+
+_CHAT = """\
+answer = client.chat.completions.create(
+    model={model}, messages=[{{"role": "user", "content": "Hello!"}}]
+)
+print(answer.choices[0].message.content)
+"""
+
+_SNIPPET = (
+    """\
+import subprocess
+from openai import OpenAI
+
+key = subprocess.check_output(
+    ["scripts/pulumi", "stack", "output", "api_key", "--show-secrets", "--stack", {stack}],
+    text=True,
+).strip()
+client = OpenAI(base_url={base_url}, api_key=key)
+"""
+    + _CHAT
+)
+
+_OWN_CA_SNIPPET = (
+    """\
+import ssl
+import subprocess
+from openai import DefaultHttpxClient, OpenAI
+
+output = ["scripts/pulumi", "stack", "output", "--stack", {stack}]
+key = subprocess.check_output([*output, "api_key", "--show-secrets"], text=True).strip()
+ca = subprocess.check_output([*output, "ca_certificate"], text=True)
+trust = ssl.create_default_context(cadata=ca)
+client = OpenAI(
+    base_url={base_url}, api_key=key, http_client=DefaultHttpxClient(verify=trust)
+)
+"""
+    + _CHAT
+)
 
 
 class Billed(TypedDict):
@@ -56,6 +101,19 @@ class VerifiedEndpointArgs(TypedDict):
     """Its log file, quoted where the process has died."""
     billing: NotRequired[Sequence[Billed]]
     """What bills."""
+    ready_path: NotRequired[str]
+    """The gateway's path that answers 200 once all of it serves, and 503 before. Unset: the
+    engine's own probe."""
+    ca_certificate: NotRequired[pulumi.Input[str] | None]
+    """PEM certificate of the CA to trust, where it is our own. Exported in the clear."""
+    address: NotRequired[pulumi.Input[str] | None]
+    """The IP address that a domain in `url` has to point at."""
+    boot: NotRequired[pulumi.Input[str] | None]
+    """Where the machine's boot can be read: `gcp:PROJECT/ZONE/INSTANCE`, its serial console."""
+    allowed_cidrs: NotRequired[Sequence[str]]
+    """Who may connect, for the message when this machine can't."""
+    key_seconds: NotRequired[int]
+    """Seconds for which the right key may still be refused: the gateway re-reads its keys."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +123,7 @@ class StackOutputs:
     state: pulumi.Input[str]
     endpoint_url: pulumi.Input[str | None]
     openai_base_url: pulumi.Input[str | None]
-    model: pulumi.Input[str]
+    model: pulumi.Input[str | None]
     embedding_model: pulumi.Input[str | None]
     engine: pulumi.Input[str]
     api_key: pulumi.Output[str]
@@ -88,8 +146,12 @@ def parked_outputs(
     embedding_model: str | None,
     keys: Mapping[str, pulumi.Input[str]],
     billing: Sequence[Billed],
+    ca_certificate: pulumi.Input[str] | None = None,
 ) -> StackOutputs:
-    """Return the outputs of a stack that keeps its keys and runs nothing."""
+    """Return the outputs of a stack that keeps its keys, and its own CA, and runs nothing.
+
+    `model` is None where only the server itself knows it.
+    """
     api_keys = _secret_map(keys)
     return StackOutputs(
         state="parked",
@@ -103,6 +165,7 @@ def parked_outputs(
         verification={"status": "parked"},
         billing=list(billing),
         client_snippet=None,
+        ca_certificate=None if ca_certificate is None else _in_the_clear(ca_certificate),
     )
 
 
@@ -130,7 +193,7 @@ class VerifiedEndpoint(pulumi.ComponentResource):
         verification = local.Command(
             f"{name}-verification",
             create=_command(args),
-            environment={Variable.URL: args["url"], Variable.KEY: args["keys"]["default"]},
+            environment=_environment(args),
             triggers=list(args["triggers"]),
             # The receipt is shown as an output; the log gets the progress.
             logging=local.Logging.STDERR,
@@ -141,20 +204,25 @@ class VerifiedEndpoint(pulumi.ComponentResource):
         self.endpoint_url = self.receipt.apply(lambda receipt: str(receipt["endpoint_url"]))
         api_keys = self._once_verified(_secret_map(args["keys"]))
         base_url = pulumi.Output.format("{0}/v1", self.endpoint_url)
+        certificate = _certificate(args)
+        own_ca = certificate is not None
+        # A launch that can't tell its model's id leaves it to what the server listed.
+        model = self.receipt.apply(lambda receipt: launch.model_id or _listed_model(receipt))
         self.outputs = StackOutputs(
             state=self._once_verified("serving"),
             endpoint_url=self.endpoint_url,
             openai_base_url=base_url,
-            model=self._once_verified(launch.model_id),
+            model=model,
             embedding_model=self._once_verified(args.get("embedding_model")),
             engine=self._once_verified(launch.engine),
             api_key=api_keys.apply(lambda by_name: by_name["default"]),
             api_keys=api_keys,
             verification=self.receipt,
             billing=self._once_verified(list(args.get("billing", ()))),
-            client_snippet=base_url.apply(
-                lambda url: client_snippet(url, launch.model_id, pulumi.get_stack())
+            client_snippet=pulumi.Output.all(base_url, model).apply(
+                lambda both: client_snippet(both[0], both[1], pulumi.get_stack(), own_ca=own_ca)
             ),
+            ca_certificate=(None if certificate is None else self._once_verified(certificate)),
         )
         self.register_outputs({"endpoint_url": self.endpoint_url, "receipt": self.receipt})
 
@@ -163,27 +231,35 @@ class VerifiedEndpoint(pulumi.ComponentResource):
         return pulumi.Output.all(value, self.receipt).apply(lambda both: both[0])
 
 
-def client_snippet(base_url: str, model: str, stack: str) -> str:
-    """Return Python that chats with the endpoint by the OpenAI client, run in the checkout."""
-    return f"""\
-import subprocess
-from openai import OpenAI
+def client_snippet(base_url: str, model: str, stack: str, *, own_ca: bool = False) -> str:
+    """Return Python that chats with the endpoint by the OpenAI client, run in the checkout.
 
-key = subprocess.check_output(
-    ["scripts/pulumi", "stack", "output", "api_key", "--show-secrets", "--stack", {stack!r}],
-    text=True,
-).strip()
-client = OpenAI(base_url={base_url!r}, api_key=key)
-answer = client.chat.completions.create(
-    model={model!r}, messages=[{{"role": "user", "content": "Hello!"}}]
-)
-print(answer.choices[0].message.content)
-"""
+    With `own_ca` it trusts the stack's `ca_certificate`, and nothing else.
+    """
+    text = _OWN_CA_SNIPPET if own_ca else _SNIPPET
+    return text.format(base_url=repr(base_url), model=repr(model), stack=repr(stack))
+
+
+def _environment(args: VerifiedEndpointArgs) -> dict[str, pulumi.Input[str]]:
+    """Return what the command learns by its environment: what is known late, and the key."""
+    given: dict[str, pulumi.Input[str] | None] = {
+        Variable.URL: args["url"],
+        Variable.KEY: args["keys"]["default"],
+        Variable.CA: _certificate(args),
+        Variable.ADDRESS: args.get("address"),
+        Variable.BOOT: args.get("boot"),
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _command(args: VerifiedEndpointArgs) -> str:
-    """Return the shell command that verifies: all of it is known at preview but the URL."""
+    """Return the shell command that verifies, all of it known at preview.
+
+    What is known later it takes from its environment.
+    """
     launch = args["launch"]
+    environment = _environment(args)
+    loading_status = GATEWAY_LOADING_STATUS if "ready_path" in args else launch.probe.loading_status
     options: dict[str, str | None] = {
         "--key-env": Variable.KEY,
         "--engine": launch.engine,
@@ -191,13 +267,18 @@ def _command(args: VerifiedEndpointArgs) -> str:
         "--model": launch.model_id,
         "--embedding-model": args.get("embedding_model"),
         "--claims": ",".join(sorted(launch.capabilities)) or None,
-        "--probe-path": launch.probe.path,
-        "--probe-loading-status": str(launch.probe.loading_status),
+        "--probe-path": args.get("ready_path", launch.probe.path),
+        "--probe-loading-status": str(loading_status),
         "--wait-seconds": str(args["wait_seconds"]),
         "--concurrency": str(args["streams"]),
         "--min-tokens-per-second": _text(args.get("min_tokens_per_second")),
         "--process": args.get("process"),
         "--log": args.get("log"),
+        "--ca-env": Variable.CA if Variable.CA in environment else None,
+        "--key-seconds": _text(args.get("key_seconds")),
+        "--allowed-cidrs": ",".join(args.get("allowed_cidrs", ())) or None,
+        # A machine elsewhere is mended by its stack's configuration: the messages name it.
+        "--stack": pulumi.get_stack() if Variable.BOOT in environment else None,
     }
     # What fails has said so on stderr; the receipt would repeat it.
     words = [*args["verify"], "--json", "--if-passed"]
@@ -206,11 +287,42 @@ def _command(args: VerifiedEndpointArgs) -> str:
             words += [option, value]
     if args.get("stand_in", False):
         words.append("--stand-in")
-    return f'{shlex.join(words)} "${Variable.URL}"'
+    late = {"--address": Variable.ADDRESS, "--boot": Variable.BOOT}
+    from_environment = [
+        f'{option} "${variable}"' for option, variable in late.items() if variable in environment
+    ]
+    return " ".join([shlex.join(words), *from_environment, f'"${Variable.URL}"'])
 
 
 def _text(value: float | None) -> str | None:
     return None if value is None else str(value)
+
+
+def _certificate(args: VerifiedEndpointArgs) -> pulumi.Output[str] | None:
+    certificate = args.get("ca_certificate")
+    return None if certificate is None else _in_the_clear(certificate)
+
+
+def _in_the_clear(certificate: pulumi.Input[str]) -> pulumi.Output[str]:
+    """Return the certificate in the PEM text `certificate`, which may come with its key's taint."""
+    return pulumi.Output.unsecret(pulumi.Output.from_input(certificate)).apply(only_certificates)
+
+
+def only_certificates(pem: str) -> str:
+    """Return the certificates in `pem`, and nothing else of it: a private key must not get out.
+
+    Raises `ValueError` where there is none.
+    """
+    found = _CERTIFICATE.findall(pem)
+    if not found:
+        raise ValueError("the CA that signs for the endpoint has no certificate in PEM form")
+    return "".join(f"{certificate}\n" for certificate in found)
+
+
+def _listed_model(receipt: Mapping[str, object]) -> str:
+    """Return the id of the model that was verified; a passed receipt has one."""
+    model = cast("Mapping[str, object]", receipt["model"])
+    return str(model["id"])
 
 
 def _secret_map(keys: Mapping[str, pulumi.Input[str]]) -> pulumi.Output[Mapping[str, str]]:

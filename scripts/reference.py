@@ -14,23 +14,47 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 
+from components.catalogue.gcp import catalogue, find_machine_type
+from components.compose import Place, UnsupportedCombinationError, form_for
+from components.engines import llama_cpp, localllm
+from components.launch import Launch
+from components.machine_tuning import tuning
+from components.model_reference import parse_model_reference
+from components.model_size import guess
 from components.settings import Settings, takes
 from stacks import PROGRAMS
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
+ENGINES: Mapping[str, Launch] = {
+    llama_cpp.NAME: llama_cpp.launch(llama_cpp.LlamaCppOptions("m", 4096, 4)),
+    localllm.NAME: localllm.launch(localllm.LocalllmOptions("o", "r", 4096, selector="m.gguf")),
+}
+"""A launch of each engine, to ask where it can be placed."""
+
+_TUNED = (
+    ("e2-standard-4", "Qwen/Qwen2.5-3B-Instruct-GGUF:Q4_K_M"),
+    ("e2-standard-8", "bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M"),
+    ("e2-standard-16", "bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M"),
+    ("t2d-standard-16", "bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M"),
+    ("c3-standard-22", "bartowski/Qwen2.5-14B-Instruct-GGUF:Q4_K_M"),
+    ("n2-highmem-16", "bartowski/Qwen2.5-32B-Instruct-GGUF:Q8_0"),
+    ("n2-standard-16", "bartowski/Qwen2.5-72B-Instruct-GGUF:Q4_K_M"),
+)
+
 
 def key_table(schema: type[Settings], defaults: Mapping[str, object]) -> str:
     """Return a Markdown table of the keys: name, values that would do, default, meaning."""
     rows = ["| Key | Takes | Default | What |", "|---|---|---|---|"]
-    for name, field in sorted(schema.model_fields.items()):
+    fields = {field.alias or name: field for name, field in schema.model_fields.items()}
+    for name, field in sorted(fields.items()):
         default = defaults.get(name, field.get_default())
         rows.append(f"| `{name}` | {takes(field)} | {_shown(default)} | {field.description} |")
     return "\n".join(rows)
 
 
 def _shown(value: object) -> str:
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return "unset"
     if isinstance(value, tuple):
         return f"`{' '.join(str(part) for part in typing.cast(tuple[object, ...], value))}`"
@@ -39,15 +63,88 @@ def _shown(value: object) -> str:
     return "none: must be set" if "PydanticUndefined" in repr(value) else f"`{value}`"
 
 
+def places() -> dict[str, Place]:
+    """Return what each target takes, by the target's name."""
+    from components.targets import local
+    from components.targets.gcp import place
+
+    return {found.name: found for found in (local.PLACE, place.PLACE)}
+
+
+def engine_table() -> str:
+    """Return a Markdown table of engines and targets: the form that one takes the other in."""
+    targets = places()
+    rows = [f"| Engine | {' | '.join(f'`{name}`' for name in targets)} |"]
+    rows.append("|---" * (len(targets) + 1) + "|")
+    for name, launch in ENGINES.items():
+        cells = [_placed(launch, place) for place in targets.values()]
+        rows.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _placed(launch: Launch, place: Place) -> str:
+    try:
+        return f"as a {form_for(launch, place).value}"
+    except UnsupportedCombinationError as refused:
+        return f"no: {str(refused).partition(':')[0]}"
+
+
+def series_table() -> str:
+    """Return a Markdown table of the machine series that the catalogue knows."""
+    rows = [
+        "| Series | Processor | vCPUs | Memory, GB | vCPUs a core | Disks | Spot | Regions |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    known = catalogue()
+    for name, series in known.series.items():
+        vcpus = [count for count, _ in series.types.values()]
+        memory = [size for _, size in series.types.values()]
+        rows.append(
+            f"| `{name}` | {series.cpu} | {_range(vcpus)} | {_range(memory)} | "
+            f"{series.threads_per_core} | {series.disk} | {'yes' if series.spot else 'no'} | "
+            f"{len(series.regions)} of {len(known.zones)} |"
+        )
+    return "\n".join(rows)
+
+
+def _range(values: list[int] | list[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def tuning_table() -> str:
+    """Return a Markdown table of how llama.cpp is set up on some machines."""
+    rows = [
+        "| Machine type | Model | Threads | Slots | Context of each | KV cache | Flash attention "
+        "| Batch, step |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, model in _TUNED:
+        size = guess(parse_model_reference(model))
+        found = tuning(find_machine_type(name), size.size_bytes if size else None)
+        rows.append(
+            f"| `{name}` | {model.partition('/')[2]} | {found.threads} | {found.slots} | "
+            f"{found.context_tokens} | `{found.kv_type}` | `{found.flash_attention}` | "
+            f"{found.batch_tokens}, {found.micro_batch_tokens} |"
+        )
+    return "\n".join(rows)
+
+
 def generated() -> dict[Path, str]:
     """Return every document with its generated parts renewed: path -> text."""
+    tables = {
+        "README.md": {"engines": engine_table()},
+        "docs/cpu-vm.md": {"series": series_table(), "tuning": tuning_table()},
+    }
     documents: dict[Path, str] = {}
     for name, program in PROGRAMS.items():
-        page = CHECKOUT / "docs" / f"{name}.md"
         table = key_table(program.schema, program.defaults())
-        documents[page] = renewed(page.read_text(encoding="utf-8"), {"keys": table})
+        tables.setdefault(f"docs/{name}.md", {})["keys"] = table
         schema = json.dumps(program.schema.model_json_schema(), indent=2, ensure_ascii=False)
         documents[CHECKOUT / "docs" / "schema" / f"{name}.json"] = f"{schema}\n"
+    for page, parts in tables.items():
+        path = CHECKOUT / page
+        documents[path] = renewed(path.read_text(encoding="utf-8"), parts)
     return documents
 
 

@@ -8,10 +8,18 @@ from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
+import pulumi
 import yaml
 
 from components.compose import UnsupportedCombinationError
-from components.settings import NAMESPACE, ConfigurationError, LocalSettings, Settings, load
+from components.settings import (
+    NAMESPACE,
+    ConfigurationError,
+    CpuVmSettings,
+    LocalSettings,
+    Settings,
+    load,
+)
 
 HERE = Path(__file__).parent
 
@@ -34,7 +42,12 @@ class Program:
         return load(self.schema, raw, self.defaults())
 
     def deploy(self, settings: Settings) -> Mapping[str, object]:
-        """Register the program's resources and return the stack's outputs."""
+        """Register the program's resources and return the stack's outputs.
+
+        What the configuration says that nobody here can judge is a warning.
+        """
+        for warning in settings.warnings():
+            pulumi.log.warn(warning)
         deploy: Callable[[Settings], Mapping[str, object]]
         deploy = import_module(f"stacks.{self.module}").deploy
         try:
@@ -43,7 +56,13 @@ class Program:
             raise ConfigurationError(str(refused)) from None
 
 
-PROGRAMS = {program.name: program for program in (Program("local", LocalSettings, "local"),)}
+PROGRAMS = {
+    program.name: program
+    for program in (
+        Program("local", LocalSettings, "local"),
+        Program("cpu-vm", CpuVmSettings, "cpu_vm"),
+    )
+}
 
 
 def choose(raw: Mapping[str, object], stack: str) -> Program:

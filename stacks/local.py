@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path, PurePath
@@ -17,8 +16,7 @@ from components.settings import LocalSettings, Settings
 from components.targets.local import LocalServer
 from scripts.serve import llama_server
 from scripts.serve.identity import replacement_trigger
-
-CHECKOUT = Path(__file__).resolve().parent.parent
+from stacks.interpreter import CHECKOUT, python
 
 
 def deploy(settings: Settings) -> Mapping[str, object]:
@@ -59,15 +57,6 @@ def deploy(settings: Settings) -> Mapping[str, object]:
         },
     )
     return server.outputs.exports()
-
-
-def python() -> str:
-    """Return this environment's interpreter, by the one name that it has whoever started it.
-
-    Relative to the checkout where it lies there, so that the checkout may be moved.
-    """
-    own = Path(sys.prefix, "bin", "python")
-    return str(own.relative_to(CHECKOUT)) if own.is_relative_to(CHECKOUT) else str(own)
 
 
 def _version(reference: PathFile) -> str:

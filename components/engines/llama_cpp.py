@@ -49,17 +49,27 @@ class LlamaCppOptions:
     """What a person chooses about llama.cpp.
 
     `context_tokens` is what one request may use, prompt and answer together; `slots` is how many
-    requests are answered at once. `embeddings` makes the same server answer `/v1/embeddings` with
-    the mean over the tokens, for texts of up to 2048 of them. `checks_keys` False is for a server
-    behind a gateway that checks them. `extra_flags` are further `llama-server` flags, as typed.
+    requests are answered at once. `embeddings` makes the same server answer `/v1/embeddings`, for
+    texts of up to 2048 tokens, with `pooling` of their vectors; None is what the model's file says,
+    which only an embeddings model's does. `checks_keys` False is for a server
+    behind a gateway that checks them. `extra_flags` are further `llama-server` flags, as typed: of
+    two the last one counts. What is None is left to llama.cpp: `threads` that compute,
+    `batch_tokens` of a prompt in one go and `micro_batch_tokens` in one step of arithmetic, the
+    `kv_type` of keys and values, and `flash_attention` (`auto`, `on`, `off`).
     """
 
     model_id: str
     context_tokens: int
     slots: int
     embeddings: bool = False
+    pooling: str | None = "mean"
     checks_keys: bool = True
     extra_flags: tuple[str, ...] = ()
+    threads: int | None = None
+    batch_tokens: int | None = None
+    micro_batch_tokens: int | None = None
+    kv_type: str | None = None
+    flash_attention: str | None = None
 
 
 def launch(options: LlamaCppOptions) -> Launch:
@@ -89,7 +99,8 @@ def launch(options: LlamaCppOptions) -> Launch:
         str(PROMPT_CACHE_MIB),
         "--no-ui",
         "--offline",
-        *(_embedding_flags(options.slots) if options.embeddings else ()),
+        *_tuning_flags(options),
+        *(_embedding_flags(options) if options.embeddings else ()),
         *options.extra_flags,
     )
     claims = {Capability.TOOL_CALLS, Capability.JSON_SCHEMA}
@@ -108,13 +119,34 @@ def launch(options: LlamaCppOptions) -> Launch:
     )
 
 
-def _embedding_flags(slots: int) -> tuple[str, ...]:
+def _tuning_flags(options: LlamaCppOptions) -> tuple[str, ...]:
+    """Return the flags of what was chosen about threads, batches, cache and attention.
+
+    A server with embeddings has batches of its own.
+    """
+    batch = None if options.embeddings else options.batch_tokens
+    micro_batch = None if options.embeddings else options.micro_batch_tokens
+    chosen = {
+        "--threads": options.threads,
+        "--batch-size": batch,
+        "--ubatch-size": micro_batch,
+        "--cache-type-k": options.kv_type,
+        "--cache-type-v": options.kv_type,
+        "--flash-attn": options.flash_attention,
+    }
+    return tuple(
+        word for flag, value in chosen.items() if value is not None for word in (flag, str(value))
+    )
+
+
+def _embedding_flags(options: LlamaCppOptions) -> tuple[str, ...]:
     """Return the flags with which a server also answers `/v1/embeddings`.
 
     A text is embedded in one micro-batch or refused, hence more than the default of 512 tokens;
     with mean pooling that must be a multiple of the slots, or llama.cpp fails an assertion. With a
     cache for each slot, texts of different lengths that share a batch would get wrong means.
     """
-    batch = str(max(1, EMBEDDING_TOKENS // slots) * slots)
-    flags = ("--embeddings", "--pooling", "mean", "--kv-unified")
+    batch = str(max(1, EMBEDDING_TOKENS // options.slots) * options.slots)
+    pooling = () if options.pooling is None else ("--pooling", options.pooling)
+    flags = ("--embeddings", *pooling, "--kv-unified")
     return (*flags, "--batch-size", batch, "--ubatch-size", batch)

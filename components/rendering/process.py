@@ -42,6 +42,12 @@ class Variable(StrEnum):
     """The origin of the endpoint that is verified."""
     KEY = "LLM_ENDPOINT_KEY"
     """One API key. Secret."""
+    CA = "LLM_ENDPOINT_CA"
+    """PEM certificate of the CA that signed the certificate of the endpoint that is verified."""
+    ADDRESS = "LLM_ENDPOINT_ADDRESS"
+    """The IP address that the endpoint's domain has to point at."""
+    BOOT = "LLM_ENDPOINT_BOOT"
+    """Where the boot of the endpoint's machine can be read, such as `gcp:PROJECT/ZONE/VM`."""
 
 
 @dataclass(frozen=True)

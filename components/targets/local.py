@@ -13,6 +13,7 @@ from pulumi_command import local
 
 from components.compose import Place, form_for
 from components.endpoint import StackOutputs, VerifiedEndpoint, parked_outputs
+from components.keys import REPEAT, api_keys
 from components.launch import Accelerator, Form, Launch
 from components.rendering.process import LOG_NAME, RECORD_NAME, Variable, process_launch
 
@@ -22,8 +23,6 @@ PLACE = Place(
     accelerators=frozenset({Accelerator.CPU}),
     has_gateway=False,
 )
-# A command whose text alone has changed has done its work: it repeats what it printed.
-REPEAT = f"printf '%s\\n' \"${Variable.PRINTED}\""
 
 
 class LocalServerArgs(TypedDict):
@@ -79,7 +78,7 @@ class LocalServer(pulumi.ComponentResource):
         super().__init__("llm-endpoint:local:LocalServer", name, shown, opts)
         # There is one form here; asking refuses a launch that does not have it.
         form_for(args["launch"], PLACE)
-        keys = {key: self._key(name, key, args) for key in args["keys"]}
+        keys = api_keys(name, args["keys"], args["python"], self)
         home = self._home(name, args)
         if args.get("parked", False):
             self.outputs = parked_outputs(
@@ -91,20 +90,6 @@ class LocalServer(pulumi.ComponentResource):
         else:
             self.outputs = self._serve(name, args, keys, home)
         self.register_outputs({"state": self.outputs.state})
-
-    def _key(self, name: str, key: str, args: LocalServerArgs) -> local.Command:
-        """Make a key once; its generation is the only thing that makes another.
-
-        Its trigger replaces, also where there is an `update`; any other change only repeats.
-        """
-        return local.Command(
-            f"{name}-key-{key}",
-            create=_serve_command(args, "new-key"),
-            update=REPEAT,
-            triggers=[args["keys"][key]],
-            logging=local.Logging.NONE,
-            opts=pulumi.ResourceOptions(parent=self, additional_secret_outputs=["stdout"]),
-        )
 
     def _home(self, name: str, args: LocalServerArgs) -> local.Command:
         """Make the server's folder, which a parked stack keeps with the port in it."""

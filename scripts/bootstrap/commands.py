@@ -7,12 +7,11 @@ import json
 import os
 import shlex
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.bootstrap import backend, locks, stack, summary
+from scripts.bootstrap import backend, locks, stack, summary, verification
 from scripts.bootstrap.console import BootstrapError, note
 from scripts.bootstrap.environment import Prepared, prepare
 from scripts.bootstrap.places import Checkout, this_checkout, write_whole
@@ -88,7 +87,7 @@ def up(checkout: Checkout, arguments: list[str]) -> int:
     outputs = _outputs(ready, name, secrets=True)
     ca_file = _write_ca(checkout, name, outputs)
     if outputs.url is not None and not _verified_since(outputs, began):
-        _verify(ready, outputs, ca_file)
+        verification.again(ready, name, outputs, ca_file)
     for line in summary.closing_lines(outputs, name, _pulumi_from_here(checkout), ca_file):
         print(line)
     return 0
@@ -105,14 +104,20 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
         raise _no_such_stack(name, ready.backend, _names(ready))
     _settle_locks(ready, name)
     billing = _outputs(ready, name, secrets=False).billing
-    status = _pulumi(ready, ["destroy", "--yes", "--skip-preview", *QUIET, "--stack", name, *rest])
     partial = any(argument.partition("=")[0] in _PARTIAL for argument in rest)
+    kept = [] if partial or stack.is_local(checkout, name) else _protected(ready, name)
+    if kept:
+        # Asked to delete what is protected, pulumi would delete nothing at all.
+        rest = [*rest, "--exclude-protected"]
+        note(f"Protected, and left as it is (keep_data): {', '.join(kept)}")
+    status = _pulumi(ready, ["destroy", "--yes", "--skip-preview", *QUIET, "--stack", name, *rest])
     print(
         summary.what_bills(
             billing,
             all_gone=status == 0 and not partial,
             stack=name,
             pulumi=_pulumi_from_here(checkout),
+            kept=kept,
         )
     )
     if status not in (0, INTERRUPTED):
@@ -207,37 +212,15 @@ def _outputs(ready: Prepared, name: str, *, secrets: bool) -> summary.Outputs:
     return summary.read(json.loads(done.stdout))
 
 
+def _protected(ready: Prepared, name: str) -> list[str]:
+    return stack.protected(ready.checkout, name, ready.cli, ready.variables)
+
+
 def _verified_since(outputs: summary.Outputs, began: datetime.datetime) -> bool:
     try:
         return datetime.datetime.fromisoformat(outputs.verified_at) >= began
     except (ValueError, TypeError):
         return False
-
-
-def _verify(ready: Prepared, outputs: summary.Outputs, ca_file: Path | None) -> None:
-    """Check that an endpoint which this run did not change answers still."""
-    command = [str(ready.python), "-m", "scripts.verify", str(outputs.url), "--quiet", "--json"]
-    command += ["--key-env", "LLM_ENDPOINT_KEY", "--concurrency", "1", "--wait-seconds", "60"]
-    if outputs.model:
-        command += ["--model", outputs.model]
-    if ca_file is not None:
-        command += ["--ca-file", str(ca_file)]
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        cwd=ready.checkout.root,
-        env={**ready.variables, "LLM_ENDPOINT_KEY": outputs.key or ""},
-        check=False,
-    )
-    if done.returncode != 0:
-        raise BootstrapError(
-            f"nothing had to be changed, but the endpoint does not answer as it should:\n"
-            f"{done.stderr.strip()}",
-            "scripts/down and scripts/up make it anew; its log is in the message above",
-        )
-    note(f"{outputs.url} answers.")
 
 
 def _write_ca(checkout: Checkout, name: str, outputs: summary.Outputs) -> Path | None:

@@ -1,6 +1,7 @@
-"""scripts/doctor: whether a stack can come up on this machine, and what to type where it can't.
+"""scripts/doctor: whether a stack can come up from this machine, and what to type where it can't.
 
-It only looks: it installs, makes and changes nothing.
+It only looks, and installs, makes and changes nothing, with one exception: asking a cloud takes
+the virtual environment of cloud stacks, which is made where it is not there.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from scripts.bootstrap import backend as backends
 from scripts.bootstrap import (
@@ -26,27 +25,16 @@ from scripts.bootstrap import (
 )
 from scripts.bootstrap.console import BootstrapError
 from scripts.bootstrap.downloads import Unreachable, answers
+from scripts.bootstrap.finding import Finding
 from scripts.bootstrap.memory import Memory
 from scripts.bootstrap.places import Checkout, cache_root
 from scripts.bootstrap.published import Releases
 from scripts.bootstrap.pulumi_cli import Cli, Rejected
+from scripts.bootstrap.running import run_live
 
 # A small model and what the engine keeps beside it; a build of the CLI takes NEEDED_BYTES more.
 MODEL_BYTES = 1_000_000_000
 _HUB = "https://huggingface.co"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at: `ok`, worth a `note`, or a `problem` with what to `type`."""
-
-    verdict: Literal["ok", "note", "problem"]
-    text: str
-    type: str = ""
-
-    def __str__(self) -> str:
-        line = f"{self.verdict + ':':9}{self.text}"
-        return f"{line}\n{'':9}type: {self.type}" if self.type else line
 
 
 def examine(checkout: Checkout, name: str, environment: Mapping[str, str]) -> int:
@@ -55,13 +43,29 @@ def examine(checkout: Checkout, name: str, environment: Mapping[str, str]) -> in
     for finding in _findings(checkout, name, environment):
         print(finding, flush=True)
         problems += finding.verdict == "problem"
+    if not stack.is_local(checkout, name):
+        problems += _ask_the_cloud(checkout, name, environment)
     return 1 if problems else 0
+
+
+def _ask_the_cloud(checkout: Checkout, name: str, environment: Mapping[str, str]) -> int:
+    """Let the cloud's own doctor print what it finds; whether that is a problem.
+
+    In a process of its own: it needs packages, and nothing here does.
+    """
+    try:
+        stack.require_program(checkout, name)
+        python = virtual_environment.ensure(checkout, virtual_environment.ANY_STACK, environment)
+    except BootstrapError as error:
+        print(Finding("problem", error.problem, error.next_step), flush=True)
+        return 1
+    return int(
+        run_live([str(python), "-m", "scripts.gcp.doctor", name], checkout.root, environment) != 0
+    )
 
 
 def _findings(checkout: Checkout, name: str, environment: Mapping[str, str]) -> Iterator[Finding]:
     local = stack.is_local(checkout, name)
-    if not local:
-        yield Finding("note", f"{name} is no local stack: only this machine is looked at")
     cache = cache_root(environment)
     pinned = pins.load(checkout.root / "pins.toml")
     memory = Memory(checkout.state / "answers.json")
@@ -74,9 +78,10 @@ def _findings(checkout: Checkout, name: str, environment: Mapping[str, str]) -> 
     yield from _cli(cli, unreachable, pinned, checkout, environment)
     yield _plugins(checkout, local, unreachable, environment)
     yield from _state(checkout, name, environment)
-    yield _disk(cache, building=not isinstance(cli, Cli) and unreachable is not None)
-    yield _memory()
+    building = not isinstance(cli, Cli) and unreachable is not None
+    yield _disk(cache, (MODEL_BYTES if local else 0) + (go_build.NEEDED_BYTES if building else 0))
     if local:
+        yield _memory()
         yield _hub(environment)
         compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
         why = "only a llama-server built for this CPU needs one"
@@ -158,8 +163,7 @@ def _state(checkout: Checkout, name: str, environment: Mapping[str, str]) -> Ite
         yield Finding("problem", error.problem, error.next_step)
 
 
-def _disk(cache: Path, *, building: bool) -> Finding:
-    needed = MODEL_BYTES + (go_build.NEEDED_BYTES if building else 0)
+def _disk(cache: Path, needed: int) -> Finding:
     place = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(place).free
     text = f"{free / 1e9:.1f} GB free for {cache}"

@@ -12,8 +12,12 @@ from types import FrameType
 INTERRUPTED = 130
 
 
-def run_live(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> int:
+def run_live(
+    command: Sequence[str], folder: Path, variables: Mapping[str, str], *, stdout: bool = True
+) -> int:
     """Run `command` with this process's streams and return its exit status.
+
+    Without `stdout` what it writes there is dropped.
 
     130 where it was interrupted (Ctrl-C), 143 where it was told to end. The signal reaches it
     once: a second one would make Pulumi give up what it is doing half-way.
@@ -25,7 +29,9 @@ def run_live(command: Sequence[str], folder: Path, variables: Mapping[str, str])
         if not (number == signal.SIGINT and terminal_signals_us()):
             process.send_signal(number)
 
-    process = subprocess.Popen(command, cwd=folder, env=dict(variables))
+    process = subprocess.Popen(
+        command, cwd=folder, env=dict(variables), stdout=None if stdout else subprocess.DEVNULL
+    )
     before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         status = process.wait()

@@ -12,7 +12,10 @@ from typing import cast
 
 @dataclass(frozen=True)
 class Outputs:
-    """A stack's outputs, as far as they are spoken of. `key` is shown to nobody."""
+    """A stack's outputs, as far as they are spoken of. `key` is shown to nobody.
+
+    `boot` is where the boot of the endpoint's machine can be read, if it has one of its own.
+    """
 
     state: str
     url: str | None
@@ -22,6 +25,7 @@ class Outputs:
     verified_at: str
     notice: str | None
     billing: tuple[str, ...]
+    boot: str | None = None
 
     def __repr__(self) -> str:
         return f"Outputs(state={self.state!r}, url={self.url!r})"
@@ -36,6 +40,7 @@ def read(outputs: Mapping[str, object]) -> Outputs:
 
     receipt = _object(outputs.get("verification"))
     notice = _object(receipt.get("model")).get("notice")
+    boot = receipt.get("boot")
     billed = outputs.get("billing")
     entries = cast("list[object]", billed) if isinstance(billed, list) else []
     bills = [_object(entry) for entry in entries]
@@ -52,6 +57,7 @@ def read(outputs: Mapping[str, object]) -> Outputs:
             for entry in bills
             if entry.get("running") or entry.get("parked")
         ),
+        boot=boot if isinstance(boot, str) and boot else None,
     )
 
 
@@ -93,8 +99,18 @@ def curl(url: str, model: str | None, key: str, ca_file: Path | None) -> str:
     )
 
 
-def what_bills(billing: Sequence[str], *, all_gone: bool, stack: str, pulumi: str) -> str:
-    """Return what `scripts/down` says of money."""
+def what_bills(
+    billing: Sequence[str], *, all_gone: bool, stack: str, pulumi: str, kept: Sequence[str] = ()
+) -> str:
+    """Return what `scripts/down` says of money. `kept` are the resources that it had to leave."""
+    if all_gone and kept:
+        names = ", ".join(kept)
+        return (
+            f"{stack} is down but for what is protected (keep_data): {names}. That stays and goes "
+            f"on billing; the rest does not. scripts/up {stack} takes it up again. "
+            f"To delete it too: {pulumi} state unprotect --all --yes --stack {stack}, then "
+            f"scripts/down {stack}"
+        )
     if all_gone:
         gone = f" (what did: {', '.join(billing)})" if billing else ""
         return f"{stack} is down. Nothing of it bills any more{gone}."

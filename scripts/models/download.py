@@ -25,7 +25,7 @@ import requests
 from components.gguf_header import MAGIC, describe_start
 from components.model_reference import shown
 from scripts.models.progress import Progress, amount
-from scripts.models.transport import Attempts, Client, ModelError, Passing, origin_of
+from scripts.models.transport import Attempts, Client, ModelError, Obstacle, Passing, origin_of
 
 _READ_BYTES = 1024 * 1024
 _START_BYTES = 64
@@ -110,7 +110,8 @@ def check_space(folder: Path, missing_bytes: int, total_bytes: int) -> None:
             f"{folder} has {amount(free)} free, and the model needs {amount(needed)} there, "
             f"{amount(needed - free)} more\n"
             "next: free some space, set LLM_ENDPOINT_CACHE to a folder with more, "
-            "or choose a smaller model"
+            "or choose a smaller model",
+            Obstacle.SPACE,
         )
 
 
@@ -121,7 +122,8 @@ def no_space(folder: Path, total_bytes: int | None) -> ModelError:
     return ModelError(
         f"the disk filled up while a model{of_it} was written to {folder}, which has "
         f"{amount(shutil.disk_usage(there).free)} left\n"
-        "next: free some space and run it again, which goes on from where it was"
+        "next: free some space and run it again, which goes on from where it was",
+        Obstacle.SPACE,
     )
 
 

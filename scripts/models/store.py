@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from components.model_reference import ModelReference, shown
-from scripts.models.transport import ModelError, Patience
+from scripts.models.transport import ModelError, Obstacle, Patience
 
 _POLL_SECONDS = 1.0
 _SAY_EVERY_SECONDS = 30.0
@@ -165,7 +165,8 @@ def _wait_for(
     raise ModelError(
         f"{_holder(descriptor)} has been pulling {name} for more than "
         f"{patience.lock_seconds / 60:.0f} min\n"
-        f"next: wait for it, or end that process, which holds {path}"
+        f"next: wait for it, or end that process, which holds {path}",
+        Obstacle.PASSING,
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from enum import Enum, auto
 from typing import cast
 from urllib.parse import urljoin, urlsplit
 
@@ -34,8 +35,23 @@ _CHECK_NETWORK = (
 )
 
 
+class Obstacle(Enum):
+    """What keeps a model file away: `PASSING` may be gone at another time, `SPACE` is a full disk.
+
+    `LASTING` is all else: it stays until a person changes something.
+    """
+
+    LASTING = auto()
+    PASSING = auto()
+    SPACE = auto()
+
+
 class ModelError(RuntimeError):
     """Why a model file can't be had: one message, with the next step, and no secret in it."""
+
+    def __init__(self, message: str, obstacle: Obstacle = Obstacle.LASTING) -> None:
+        super().__init__(message)
+        self.obstacle = obstacle
 
 
 class Passing(Exception):
@@ -94,12 +110,14 @@ class Attempts:
         if asked is not None and asked > _LONGEST_RETRY_AFTER_SECONDS:
             raise ModelError(
                 f"{shown(self._url)} {fault.what} and asks to wait {asked:.0f} s\n"
-                f"next: {fault.next_step}"
+                f"next: {fault.next_step}",
+                Obstacle.PASSING,
             )
         if self._failures > self._patience.retries:
             raise ModelError(
                 f"{shown(self._url)} {fault.what} (tried {self._failures} times)\n"
-                f"next: {fault.next_step}"
+                f"next: {fault.next_step}",
+                Obstacle.PASSING,
             )
         pause = max(pause, asked or 0.0)
         host = urlsplit(self._url).hostname

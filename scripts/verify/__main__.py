@@ -6,16 +6,24 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, NoReturn
 
 from components.launch import Capability
+from scripts.verify.caller import services
+from scripts.verify.console import parse_source
 from scripts.verify.options import (
     Options,
     UsageError,
+    certificate_from_environment,
     key_from_environment,
     key_from_file,
+    parse_address,
+    parse_cidrs,
     parse_claims,
     parse_endpoint,
 )
@@ -101,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
         default=120.0,
         help="each check (120)",
     )
-    add("--ca-file", metavar="PATH", type=Path, help="PEM file of the CA to trust")
+    ca = parser.add_mutually_exclusive_group()
+    ca.add_argument("--ca-file", metavar="PATH", type=Path, help="PEM file of the CA to trust")
+    ca.add_argument("--ca-env", metavar="NAME", help="environment variable with that PEM text")
     add(
         "--min-tokens-per-second",
         metavar="F",
@@ -112,6 +122,26 @@ def _parser() -> argparse.ArgumentParser:
     add("--engine-package", metavar="NAME", help="the package it comes from, for the receipt")
     add("--process", metavar="PATH", type=Path, help="record of the server's process")
     add("--log", metavar="PATH", type=Path, help="the server's log, quoted when it dies")
+    add("--address", metavar="IP", help="the address that the URL's domain has to point at")
+    add(
+        "--boot",
+        metavar="SOURCE",
+        help="where the machine's boot can be read: gcp:PROJECT/ZONE/INSTANCE or file:PATH",
+    )
+    add(
+        "--key-seconds",
+        metavar="S",
+        type=_amount,
+        default=0.0,
+        help="how long a ready endpoint may still refuse the key (0)",
+    )
+    add(
+        "--allowed-cidrs",
+        metavar="LIST",
+        default="",
+        help="who may connect, by commas: a connection that times out is held against it",
+    )
+    add("--stack", metavar="NAME", help="the stack that the next steps name")
     add("--stand-in", action="store_true", help="the model is the project's stand-in: say so")
     add("--quiet", action="store_true", help="nothing on stderr unless something is wrong")
     add("--json", action="store_true", help="the receipt on one line")
@@ -164,6 +194,12 @@ def _options(parsed: argparse.Namespace, environment: Mapping[str, str]) -> Opti
         process=parsed.process,
         log=parsed.log,
         stand_in=parsed.stand_in,
+        address=None if parsed.address is None else parse_address(parsed.address),
+        boot=None if parsed.boot is None else parse_source(parsed.boot),
+        key_seconds=parsed.key_seconds,
+        allowed_cidrs=parse_cidrs(parsed.allowed_cidrs),
+        address_pages=services(environment),
+        stack=parsed.stack,
     )
 
 
@@ -172,19 +208,37 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> ExitStatus
     try:
         parsed = _parse(arguments)
         options = _options(parsed, environment)
+        certificate = (
+            certificate_from_environment(parsed.ca_env, environment) if parsed.ca_env else None
+        )
     except UsageError as error:
         Output(Scrubber([])).trouble(f"usage: python -m scripts.verify URL [options]: {error}")
         return ExitStatus.USAGE
     scrubber = Scrubber([options.key] if options.key else [])
     output = Output(scrubber, quiet=parsed.quiet)
     try:
-        verdict = _verify(options, scrubber, output)
+        with _ca_file(certificate) as ca_file:
+            verdict = _verify(
+                replace(options, ca_file=ca_file or options.ca_file), scrubber, output
+            )
     except KeyboardInterrupt:
         output.trouble("interrupted: nothing was decided")
         return ExitStatus.INTERRUPTED
     if verdict.exit_status is ExitStatus.PASSED or not parsed.if_passed:
         output.receipt(verdict.receipt, indent=None if parsed.json else 2)
     return verdict.exit_status
+
+
+@contextmanager
+def _ca_file(certificate: str | None) -> Generator[Path | None]:
+    """Give a file with the PEM text `certificate`, which the TLS library takes from files alone."""
+    if certificate is None:
+        yield None
+        return
+    with NamedTemporaryFile("w", suffix=".pem", encoding="ascii") as file:
+        file.write(certificate)
+        file.flush()
+        yield Path(file.name)
 
 
 def _verify(options: Options, scrubber: Scrubber, output: Output) -> Verdict:

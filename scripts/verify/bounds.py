@@ -61,6 +61,11 @@ class Task(Generic[Result]):
         except BaseException as error:  # raised again by `result`, in the thread that waits
             self._error = error
 
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for the work to end, for `seconds` at most; whether it has."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
     def result(self) -> Result:
         """Return what the work returned or raise what it raised.
 

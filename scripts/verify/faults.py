@@ -92,6 +92,7 @@ def _connect_timeout(endpoint: Endpoint) -> Unreachable:
         if endpoint.is_loopback
         else "is this machine's address in allowed_cidrs? Else look whether the machine is up",
         passing=True,
+        silent=True,
     )
 
 

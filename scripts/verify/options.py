@@ -6,10 +6,15 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from components.launch import Capability
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
 
 
 class UsageError(ValueError):
@@ -36,10 +41,15 @@ class Endpoint:
         """Whether the host names this machine's loopback interface."""
         if self.host == "localhost" or self.host.endswith(".localhost"):
             return True
+        return self.address is not None and self.address.is_loopback
+
+    @property
+    def address(self) -> Address | None:
+        """The address that the host is; None where it is a name."""
         try:
-            return ipaddress.ip_address(self.host).is_loopback
+            return ipaddress.ip_address(self.host)
         except ValueError:
-            return False
+            return None
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,11 @@ class Options:
     `check_seconds` each later check. `process` is a record that `scripts.serve` wrote of the
     server's process, `log` its log. `claims` holds only what the engine claims.
     `minimum_tokens_per_second` holds for the slowest of `concurrency` streams.
+
+    Of a machine elsewhere: `address` is where a domain has to point, `boot` names the console that
+    its boot can be read from, `key_seconds` is how long the right key may still be refused once it
+    is ready, `allowed_cidrs` who may connect (`address_pages` tell who calls), `stack` the stack
+    that the next steps name.
     """
 
     endpoint: Endpoint
@@ -70,6 +85,12 @@ class Options:
     process: Path | None = None
     log: Path | None = None
     stand_in: bool = False
+    address: Address | None = None
+    boot: str | None = None
+    key_seconds: float = 0.0
+    allowed_cidrs: tuple[Network, ...] = ()
+    address_pages: tuple[str, ...] = ()
+    stack: str | None = None
 
 
 def parse_endpoint(url: str) -> Endpoint:
@@ -145,3 +166,36 @@ def parse_claims(text: str) -> frozenset[Capability]:
             f"--claims knows no {', '.join(map(repr, unknown))}; it takes {', '.join(known)}"
         )
     return frozenset(known[name] for name in names)
+
+
+def parse_address(text: str) -> Address:
+    """Return the IP address in `text`. Raises `UsageError`."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        raise UsageError("--address takes an IP address, such as 203.0.113.7") from None
+
+
+def parse_cidrs(text: str) -> tuple[Network, ...]:
+    """Return the networks in a comma-separated list. Raises `UsageError`."""
+    try:
+        return tuple(
+            ipaddress.ip_network(cidr.strip(), strict=False)
+            for cidr in text.split(",")
+            if cidr.strip()
+        )
+    except ValueError:
+        raise UsageError(
+            "--allowed-cidrs takes networks by commas, such as 203.0.113.0/24,198.51.100.7/32"
+        ) from None
+
+
+def certificate_from_environment(name: str, environment: Mapping[str, str]) -> str:
+    """Return the PEM text in the environment variable `name`. Raises `UsageError`."""
+    text = environment.get(name, "")
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise UsageError(
+            f"the environment variable {name} holds no certificate in PEM form: --ca-env takes the "
+            "name of a variable that does"
+        )
+    return text

@@ -44,15 +44,23 @@ class Unreachable(Failure):
     """No HTTP answer came.
 
     `passing`: it may pass by itself while a machine or a server starts. `patience_seconds` bounds
-    the wait for what seldom does; None leaves it to the whole wait's bound.
+    the wait for what seldom does; None leaves it to the whole wait's bound. `silent`: nothing came
+    back at all, as when a firewall drops what is sent.
     """
 
     def __init__(
-        self, seen: str, next_step: str, *, passing: bool, patience_seconds: float | None = None
+        self,
+        seen: str,
+        next_step: str,
+        *,
+        passing: bool,
+        patience_seconds: float | None = None,
+        silent: bool = False,
     ) -> None:
         super().__init__("an HTTP answer", seen, next_step)
         self.passing = passing
         self.patience_seconds = patience_seconds
+        self.silent = silent
 
 
 class TimedOut(Failure):

@@ -151,7 +151,8 @@ class Receipt:
     could not measure it.
 
     `verified_at` is UTC in ISO 8601, `verified_from` this machine's host name, `endpoint_url` the
-    origin that was asked.
+    origin that was asked. `boot` is where the boot of the endpoint's machine can be read
+    (`--boot`), None where nobody said.
     """
 
     status: ReceiptStatus
@@ -164,6 +165,7 @@ class Receipt:
     tokens_per_second: float | None
     concurrency: Concurrency | None
     checks: tuple[Check, ...]
+    boot: str | None = None
 
     @property
     def failed_check(self) -> Check | None:
@@ -178,6 +180,7 @@ class Receipt:
             "endpoint_url": self.endpoint_url,
             "verified_at": self.verified_at,
             "verified_from": self.verified_from,
+            "boot": self.boot,
             "engine": {
                 "name": self.engine.name,
                 "version": self.engine.version,
@@ -237,6 +240,7 @@ class Receipt:
             tokens_per_second=_number(value, "tokens_per_second"),
             concurrency=None if concurrency is None else Concurrency.from_json(concurrency),
             checks=tuple(Check.from_json(check) for check in checks),
+            boot=_optional_text(value, "boot"),
         )
 
     @classmethod

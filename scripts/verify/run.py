@@ -10,9 +10,13 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from scripts.verify import capabilities, checks, throughput
+from scripts.verify.boot import Boot
 from scripts.verify.bounds import Deadline, bounded
+from scripts.verify.caller import Caller
 from scripts.verify.client import Client
+from scripts.verify.console import open_console
 from scripts.verify.context import Context, Findings
+from scripts.verify.domain import DomainCheck
 from scripts.verify.options import Options
 from scripts.verify.outcome import ExitStatus, Failure, Skipped
 from scripts.verify.output import Output
@@ -34,7 +38,7 @@ CHECKS: tuple[tuple[str, Callable[[Context, Deadline], str]], ...] = (
     ("json_schema", capabilities.json_schema),
     ("concurrency", throughput.concurrency),
 )
-"""The checks after `reachable` and `ready`, in their order."""
+"""The checks after `domain` (of a machine whose address is given), `reachable` and `ready`."""
 
 VERSION_SOURCES = {
     "llama_cpp": ("/props", "build_info"),
@@ -59,16 +63,9 @@ def verify(options: Options, scrubber: Scrubber, output: Output) -> Verdict:
     client = Client(options.endpoint, options.key, scrubber=scrubber, ca_file=options.ca_file)
     server = LocalServer(options.process, options.log, scrubber.text)
     context = Context(options, client, Findings())
-    waiter = Waiter(
-        client=client,
-        stranger=client.copy(key=None),
-        server=server,
-        probe_path=options.probe_path,
-        loading_status=options.probe_loading_status,
-        deadline=Deadline(options.wait_seconds),
-        report=output.progress,
-    )
+    waiter = _waiter(options, client, server, scrubber, output)
     steps: list[tuple[str, Step]] = [
+        *_domain_step(options, waiter),
         ("reachable", waiter.reachable),
         ("ready", waiter.ready),
         *((name, _bounded_step(check, context)) for name, check in CHECKS),
@@ -88,6 +85,7 @@ def verify(options: Options, scrubber: Scrubber, output: Output) -> Verdict:
         endpoint_url=options.endpoint.url,
         verified_at=datetime.now(UTC).isoformat(timespec="seconds"),
         verified_from=socket.gethostname(),
+        boot=options.boot,
         engine=Engine(
             options.engine,
             _engine_version(context) if failure is None else None,
@@ -104,6 +102,33 @@ def verify(options: Options, scrubber: Scrubber, output: Output) -> Verdict:
     else:
         status = ExitStatus.NEVER_READY if failure.never_ready else ExitStatus.FAILED
     return Verdict(output.scrubbed(receipt), status)
+
+
+def _waiter(
+    options: Options, client: Client, server: LocalServer, scrubber: Scrubber, output: Output
+) -> Waiter:
+    console = open_console(options.boot) if options.boot else None
+    cidrs = options.allowed_cidrs
+    return Waiter(
+        client=client,
+        stranger=client.copy(key=None),
+        server=server,
+        boot=Boot(output.progress, scrubber.text, console, options.stack),
+        probe_path=options.probe_path,
+        loading_status=options.probe_loading_status,
+        deadline=Deadline(options.wait_seconds),
+        report=output.progress,
+        caller=Caller(cidrs, options.address_pages, options.stack) if cidrs else None,
+        key_seconds=options.key_seconds,
+    )
+
+
+def _domain_step(options: Options, waiter: Waiter) -> list[tuple[str, Step]]:
+    """Return the check of the domain, where it is known what it should point at."""
+    if options.address is None:
+        return []
+    check = DomainCheck(options.endpoint, options.address, waiter.deadline, waiter.report)
+    return [("domain", check.points_here)]
 
 
 def _bounded_step(check: Callable[[Context, Deadline], str], context: Context) -> Step:

@@ -21,6 +21,7 @@ case "$1 $2" in
     "version ") echo v3.250.0 ;;
     "up --yes") exit "${{UP_STATUS:-0}}" ;;
     "stack output") cat "{outputs}" ;;
+    "stack export") cat "{export}" ;;
     "stack init") touch "{state}/.pulumi/stacks/llm-endpoint/$3.json" ;;
     "cancel --yes") rm -r "{state}/.pulumi/locks" ;;
     "env "*) env ;;
@@ -30,6 +31,12 @@ esac
 FAKE_PYTHON = """#!/bin/sh
 printf '%s\\n' "$*" >> "{calls}"
 exec "{python}" "$@"
+"""
+
+FAKE_CLOUD_DOCTOR = """
+import sys
+print("problem: of the cloud, for", sys.argv[1])
+sys.exit(1)
 """
 
 FAKE_VERIFY = """
@@ -68,6 +75,10 @@ class Machine:
     def put_outputs(self, **outputs: object) -> None:
         text = json.dumps({"state": "serving", "api_key": KEY, **outputs})
         (self.other / "outputs.json").write_text(text, encoding="utf-8")
+
+    def put_resources(self, *resources: dict[str, object]) -> None:
+        text = json.dumps({"version": 3, "deployment": {"resources": resources}})
+        (self.other / "export.json").write_text(text, encoding="utf-8")
 
     def put_stack(self, name: str) -> None:
         folder = self.backend / ".pulumi" / "stacks" / "llm-endpoint"
@@ -125,6 +136,7 @@ def make_machine(folder: Path) -> Machine:
     shutil.copytree(CHECKOUT / "scripts" / "bootstrap", root / "scripts" / "bootstrap")
     (root / "scripts" / "__init__.py").touch()
     write_program(root / "scripts" / "verify" / "__main__.py", FAKE_VERIFY)
+    write_program(root / "scripts" / "gcp" / "doctor.py", FAKE_CLOUD_DOCTOR)
     write_program(
         root / "scripts" / "models" / "ensure.py",
         'import os\ndef hub_answers(): return "HUB" in os.environ\n',
@@ -146,17 +158,22 @@ def make_machine(folder: Path) -> Machine:
     about = {"resource": True, "name": "command", "version": "1.2.1"}
     (package / "pulumi-plugin.json").write_text(json.dumps(about), encoding="utf-8")
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    stamp = Stamp(str(venv), "3.11", fingerprint(venv / "bin" / "python") or "", {LOCAL: empty})
+    installed = {LOCAL: empty, EVERYTHING: empty}
+    stamp = Stamp(str(venv), "3.11", fingerprint(venv / "bin" / "python") or "", installed)
     (venv / STAMP).write_text(json.dumps(asdict(stamp)), encoding="utf-8")
 
     write_program(
         other / "bin" / "pulumi",
         FAKE_PULUMI.format(
-            calls=other / "pulumi-calls", outputs=other / "outputs.json", state=machine.backend
+            calls=other / "pulumi-calls",
+            outputs=other / "outputs.json",
+            export=other / "export.json",
+            state=machine.backend,
         ),
     )
     write_program(other / "bin" / "pulumi-language-python", "")
     plugin = other / "home" / ".pulumi" / "plugins" / "resource-command-v1.2.1"
     write_program(plugin / "pulumi-resource-command", "")
     machine.put_outputs(state="parked")
+    machine.put_resources()
     return machine

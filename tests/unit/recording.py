@@ -2,13 +2,14 @@
 
 It answers `command:local:Command` as the published plugin does: only the outputs that the options
 name are secret besides the inputs. With `taints` any secret input makes every output secret, as
-the plugin's framework does by default.
+the plugin's framework does by default. Resources of Google Cloud are answered with what their
+plugin computes, which is not known in a preview.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -31,6 +32,14 @@ class Registration:
     inputs: Mapping[str, object]
     delete_before_replace: bool
     additional_secret_outputs: tuple[str, ...]
+    protect: bool
+    retain_on_delete: bool
+    ignore_changes: tuple[str, ...]
+    replace_on_changes: tuple[str, ...]
+    dependencies: frozenset[str]
+    """Names of what it comes after, by its inputs or by `depends_on`."""
+    input_dependencies: Mapping[str, frozenset[str]]
+    """Names of the resources that each input was made from."""
 
     def is_secret(self, *path: str) -> bool:
         """Whether the input at `path` is secret, itself or by what holds it."""
@@ -41,6 +50,10 @@ class Registration:
             assert isinstance(value, Mapping)
             value = value[step]
         return _is_secret(value)
+
+    def depends_on(self) -> frozenset[str]:
+        """Names of what it comes after although none of its inputs is made from it."""
+        return self.dependencies - frozenset().union(*self.input_dependencies.values())
 
     def plain(self) -> Mapping[str, object]:
         """The inputs with every secret opened."""
@@ -85,6 +98,27 @@ def _holds_secret(value: object) -> bool:
     return isinstance(value, list) and any(_holds_secret(inner) for inner in value)
 
 
+def _names(urns: Iterable[str]) -> frozenset[str]:
+    return frozenset(urn.rsplit("::", 1)[-1] for urn in urns)
+
+
+def _computed(token: str, name: str, inputs: Mapping[str, object]) -> dict[str, object]:
+    """Return what the gcp plugin would compute for a new resource, by the output's name."""
+    kind = token.rpartition(":")[2]
+    link = f"https://cloud.test/{kind}/{name}"
+    account = f"{inputs.get('accountId')}@{inputs.get('project')}.iam.gserviceaccount.com"
+    of_kind: dict[str, dict[str, object]] = {
+        "Account": {"email": account, "member": f"serviceAccount:{account}"},
+        "Address": {"address": "198.51.100.7"},
+        "Instance": {"instanceId": f"{name}-number", "currentStatus": inputs.get("desiredStatus")},
+        "InstanceTemplate": {"selfLinkUnique": f"{link}?uniqueId=1"},
+        "IAMCustomRole": {"name": f"projects/p/roles/{inputs.get('roleId')}"},
+        "SecretVersion": {"version": "1", "name": f"{name}/versions/1"},
+        "SecretIamMember": {"etag": "BwX="},
+    }
+    return {"selfLink": link, **of_kind.get(kind, {})}
+
+
 class RecordingMonitor(mocks.MockMonitor):
     """Answers registrations; `stdout` says what a command prints, by its resource's name.
 
@@ -92,11 +126,16 @@ class RecordingMonitor(mocks.MockMonitor):
     """
 
     def __init__(
-        self, stdout: Callable[[str, Mapping[str, object]], str | None], *, taints: bool
+        self,
+        stdout: Callable[[str, Mapping[str, object]], str | None],
+        *,
+        taints: bool,
+        preview: bool,
     ) -> None:
-        super().__init__(_NoMocks())
+        super().__init__(_OnlyTheProject())
         self._stdout = stdout
         self._taints = taints
+        self._preview = preview
         self.registrations: list[Registration] = []
         # By the component's type without its package.
         self.component_outputs: dict[str, Mapping[str, object]] = {}
@@ -114,6 +153,14 @@ class RecordingMonitor(mocks.MockMonitor):
                 inputs=inputs,
                 delete_before_replace=request.deleteBeforeReplace,
                 additional_secret_outputs=tuple(request.additionalSecretOutputs),
+                protect=request.protect,
+                retain_on_delete=request.retainOnDelete,
+                ignore_changes=tuple(request.ignoreChanges),
+                replace_on_changes=tuple(request.replaceOnChanges),
+                dependencies=_names(request.dependencies),
+                input_dependencies={
+                    name: _names(made.urns) for name, made in request.propertyDependencies.items()
+                },
             )
         )
         outputs = dict(inputs)
@@ -123,9 +170,12 @@ class RecordingMonitor(mocks.MockMonitor):
             secret = tainted or "stdout" in request.additionalSecretOutputs
             outputs["stdout"] = {SIGNATURE: SECRET, "value": printed} if secret else printed
             outputs["stderr"] = ""
+        if request.type.startswith("gcp:"):
+            computed = _computed(request.type, request.name, inputs)
+            outputs |= dict.fromkeys(computed, UNKNOWN) if self._preview else computed
         answer = struct_pb2.Struct()
         json_format.ParseDict(outputs, answer)
-        identity = f"{request.name}-id" if request.custom else ""
+        identity = f"{request.name}-id" if request.custom and not self._preview else ""
         return resource_pb2.RegisterResourceResponse(urn=urn, id=identity, object=answer)
 
     def RegisterResourceOutputs(self, request):
@@ -134,8 +184,10 @@ class RecordingMonitor(mocks.MockMonitor):
         return super().RegisterResourceOutputs(request)
 
 
-class _NoMocks(mocks.Mocks):
+class _OnlyTheProject(mocks.Mocks):
     def call(self, args):
+        if args.token == "gcp:organizations/getProject:getProject":
+            return {"id": args.args["projectId"], "number": "123456789012"}
         raise AssertionError(f"no function is expected to be called, and {args.token} was")
 
     def new_resource(self, args):
@@ -170,7 +222,7 @@ def run(
 ) -> Run:
     """Run `program` under the recording engine until all of its registrations have drained."""
     asyncio.set_event_loop(asyncio.new_event_loop())
-    monitor = RecordingMonitor(stdout, taints=taints)
+    monitor = RecordingMonitor(stdout, taints=taints, preview=preview)
     pulumi.runtime.set_mocks(
         monitor.mocks, project="llm-endpoint", stack=stack, preview=preview, monitor=monitor
     )

@@ -13,7 +13,7 @@ from components.launch import Accelerator, Capability, Form, Slot
 from components.model_id import model_id
 from components.model_reference import parse_model_reference
 from components.rendering.process import ProcessLaunch, process_launch
-from components.targets import local
+from scripts import reference
 from scripts.serve import wheel_server
 
 OPTIONS = LlamaCppOptions(model_id="m", context_tokens=4096, slots=4)
@@ -50,6 +50,36 @@ def test_the_micro_batch_for_embeddings_is_a_multiple_of_the_slots(slots: int):
     assert batch % slots == 0
     assert 2048 - slots < batch <= 2048
     assert value_of(arguments, "--batch-size") == str(batch)
+
+
+def test_what_is_not_chosen_is_left_to_llama_cpp():
+    for flag in ("--threads", "--batch-size", "--cache-type-k", "--flash-attn"):
+        assert flag not in launch(OPTIONS).arguments
+
+
+def test_what_is_chosen_about_the_machine_becomes_flags():
+    chosen = LlamaCppOptions(
+        "m",
+        4096,
+        4,
+        threads=8,
+        batch_tokens=1024,
+        micro_batch_tokens=256,
+        kv_type="q8_0",
+        flash_attention="on",
+    )
+    arguments = launch(chosen).arguments
+    assert value_of(arguments, "--threads") == "8"
+    assert value_of(arguments, "--batch-size") == "1024"
+    assert value_of(arguments, "--ubatch-size") == "256"
+    assert value_of(arguments, "--cache-type-k") == value_of(arguments, "--cache-type-v") == "q8_0"
+    assert value_of(arguments, "--flash-attn") == "on"
+
+
+def test_embeddings_keep_their_batch_whatever_is_chosen():
+    both = LlamaCppOptions("m", 4096, 4, embeddings=True, batch_tokens=64, micro_batch_tokens=32)
+    assert launch(both).arguments.count("--batch-size") == 1
+    assert value_of(launch(both).arguments, "--ubatch-size") == "2048"
 
 
 def test_the_digest_changes_with_any_flag_and_with_nothing_else():
@@ -120,17 +150,31 @@ def test_a_model_is_listed_by_a_name_that_its_reference_tells(reference, expecte
     assert model_id(parse_model_reference(reference)) == expected
 
 
-ENGINES = {"llama_cpp": launch(OPTIONS)}
-PLACES = {"local": local.PLACE}
+EXPECTED = {
+    ("llama_cpp", "local"): Form.PROCESS,
+    ("llama_cpp", "cpu-vm"): Form.PROCESS,
+    (
+        "localllm",
+        "local",
+    ): "engine 'localllm' checks no API keys, and target 'local' has no gateway",
+    ("localllm", "cpu-vm"): Form.PROCESS,
+}
 
 
-EXPECTED = {("llama_cpp", "local"): Form.PROCESS}
+def test_the_table_of_engines_and_targets_is_whole():
+    pairs = {(engine, place) for engine in reference.ENGINES for place in reference.places()}
+    assert pairs == EXPECTED.keys()
 
 
-@pytest.mark.parametrize("pair", [(engine, place) for engine in ENGINES for place in PLACES])
-def test_each_engine_on_each_target_takes_the_form_that_the_table_says(pair):
+@pytest.mark.parametrize("pair", EXPECTED)
+def test_each_engine_on_each_target_is_placed_or_refused_as_the_table_says(pair):
     engine, place = pair
-    assert form_for(ENGINES[engine], PLACES[place]) is EXPECTED[pair]
+    expected = EXPECTED[pair]
+    if isinstance(expected, Form):
+        assert form_for(reference.ENGINES[engine], reference.places()[place]) is expected
+        return
+    with pytest.raises(UnsupportedCombinationError, match=re.escape(expected)):
+        form_for(reference.ENGINES[engine], reference.places()[place])
 
 
 def test_a_target_without_a_shared_form_or_accelerator_is_refused_by_both_names():

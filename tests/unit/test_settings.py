@@ -130,7 +130,12 @@ def test_settings_cannot_be_changed():
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=lambda program: program.name)
 def test_a_programs_own_defaults_are_valid(program):
-    assert program.settings({}).model
+    asked = {
+        "gcp:project": "my-project",
+        "gcp:zone": "europe-west4-a",
+        **({"allowed_cidrs": "203.0.113.7/32"} if program.name != "local" else {}),
+    }
+    assert program.settings(asked).model
 
 
 def test_the_stacks_name_chooses_the_program_unless_the_key_does():
@@ -149,5 +154,5 @@ def test_an_unknown_program_is_refused_with_the_list(raw, stack, said):
     with pytest.raises(ConfigurationError) as caught:
         choose(raw, stack)
     assert said in str(caught.value)
-    assert "the programs are local" in str(caught.value)
+    assert "the programs are cpu-vm, local" in str(caught.value)
     assert "next: scripts/pulumi config set program local" in str(caught.value)

@@ -1,4 +1,4 @@
-"""Imports point one way, and the local stack loads nothing of a cloud."""
+"""Imports point one way; no program loads a cloud too early, and the machine nothing of Pulumi."""
 
 import ast
 import subprocess
@@ -8,29 +8,70 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+MODEL_NAMES = {"components.model_reference", "components.model_id", "components.model_size"}
 MAY_IMPORT = {
     "components/launch.py": set(),
+    "components/schedule.py": set(),
+    "components/catalogue": {"components.catalogue"},
     "components/engines": {"components.launch", "components.engines"},
     "components/compose.py": {"components.launch"},
+    "components/machine_tuning.py": {"components.catalogue", "components.memory_fit"},
     "components/rendering": {"components.launch", "components.rendering"},
+    "components/installations.py": {"components.engines", "components.rendering"},
+    "components/settings": {
+        "components.settings",
+        "components.catalogue",
+        "components.engines",
+        "components.schedule",
+        *MODEL_NAMES,
+    },
+    "components/model_servers.py": {
+        "components.catalogue",
+        "components.engines",
+        "components.installations",
+        "components.launch",
+        "components.machine_tuning",
+        "components.rendering",
+        "components.settings",
+        *MODEL_NAMES,
+    },
     "components/endpoint.py": {"components.launch", "components.rendering"},
+    "components/keys.py": {"components.rendering"},
     "components/targets": {
         "components.launch",
         "components.compose",
         "components.endpoint",
+        "components.keys",
         "components.rendering",
+        "components.schedule",
+        "components.targets",
     },
 }
+# What runs on the machine lies there without the rest of this project.
+MACHINE_MAY_IMPORT = {
+    "machine",
+    "scripts.models",
+    "scripts.serve.llama_build",
+    "scripts.serve.errors",
+    "components.model_reference",
+    "components.gguf_header",
+    "components.memory_fit",
+    "components.engines.llama_cpp_flags",
+    "components.rendering.machine.paths",
+}
+OURS = {"components", "stacks", "scripts", "machine", "emulator"}
+NOT_ON_A_MACHINE = {"pulumi", "pulumi_gcp", "pulumi_command", "pydantic", "annotated_types"}
 
 
 def imports(file: Path) -> set[str]:
+    """Every module that a file names in an import, also inside a function."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
@@ -39,32 +80,71 @@ def files(place: str) -> list[Path]:
     return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
+def outside(names: set[str], allowed: set[str]) -> set[str]:
+    return {name for name in names if not any(f"{name}.".startswith(f"{one}.") for one in allowed)}
+
+
+def of(roots: set[str], file: Path) -> set[str]:
+    return {name for name in imports(file) if name.split(".")[0] in roots}
+
+
 @pytest.mark.parametrize("place", MAY_IMPORT)
 def test_imports_point_one_way(place: str):
-    allowed = MAY_IMPORT[place]
+    assert files(place), f"there is no {place}"
     for file in files(place):
-        ours = {name for name in imports(file) if name.split(".")[0] in {"components", "stacks"}}
-        wrong = {
-            name for name in ours if not any(name == a or name.startswith(f"{a}.") for a in allowed)
-        }
+        wrong = outside(of({"components", "stacks", "machine"}, file), MAY_IMPORT[place])
         assert not wrong, f"{file.relative_to(CHECKOUT)} imports {sorted(wrong)}"
 
 
 def test_components_import_no_script_and_no_emulator():
     for file in files("components"):
-        outside = {name for name in imports(file) if name.split(".")[0] in {"scripts", "emulator"}}
-        assert not outside, f"{file.relative_to(CHECKOUT)} imports {sorted(outside)}"
+        wrong = of({"scripts", "emulator", "machine"}, file)
+        assert not wrong, f"{file.relative_to(CHECKOUT)} imports {sorted(wrong)}"
 
 
-def test_launches_and_engines_know_no_pulumi():
-    for place in ("components/launch.py", "components/compose.py", "components/engines"):
+def test_launches_engines_catalogue_and_rendering_know_no_pulumi():
+    places = ("launch.py", "compose.py", "engines", "catalogue", "rendering", "schedule.py")
+    for place in places:
+        for file in files(f"components/{place}"):
+            wrong = {name for name in imports(file) if name.split(".")[0].startswith("pulumi")}
+            assert not wrong, f"{file.relative_to(CHECKOUT)} imports {sorted(wrong)}"
+
+
+def test_what_runs_on_the_machine_imports_only_what_lies_there():
+    for file in files("machine"):
+        wrong = outside(of(OURS, file), MACHINE_MAY_IMPORT) | of(NOT_ON_A_MACHINE, file)
+        assert not wrong, f"{file.relative_to(CHECKOUT)} imports {sorted(wrong)}"
+
+
+def test_nothing_that_is_put_on_the_machine_needs_pulumi_or_pydantic():
+    waiting, seen = files("machine"), set[Path]()
+    while waiting:
+        file = waiting.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        assert not of(NOT_ON_A_MACHINE, file), f"{file.relative_to(CHECKOUT)}"
+        for name in of(OURS, file):
+            parts = name.split(".")
+            paths = [CHECKOUT.joinpath(*parts[:end]) for end in range(1, len(parts) + 1)]
+            modules = [path.with_suffix(".py") for path in paths]
+            packages = [path / "__init__.py" for path in paths]
+            waiting += [path for path in (*modules, *packages) if path.is_file()]
+    assert CHECKOUT / "components/model_reference.py" in seen
+
+
+def test_only_targets_import_a_clouds_provider():
+    for place in ("components", "stacks", "scripts", "machine"):
         for file in files(place):
-            assert not {n for n in imports(file) if n.split(".")[0].startswith("pulumi")}
+            wrong = of({"pulumi_gcp"}, file)
+            in_its_place = file.is_relative_to(CHECKOUT / "components/targets/gcp")
+            assert in_its_place or not wrong, f"{file.relative_to(CHECKOUT)} imports pulumi_gcp"
 
 
-def test_the_local_program_loads_no_cloud():
+@pytest.mark.parametrize("module", ["stacks.local", "stacks.cpu_vm", "scripts.reference"])
+def test_a_program_loads_no_cloud_before_it_deploys_one(module: str):
     code = (
-        "import sys, stacks.local; "
+        f"import sys, stacks, {module}; "
         "print([m for m in sys.modules if m in ('pulumi_gcp', 'pulumi_kubernetes', 'gguf')])"
     )
     seen = subprocess.run(
@@ -74,7 +154,7 @@ def test_the_local_program_loads_no_cloud():
 
 
 def test_no_file_has_two_subjects():
-    for place in ("components", "stacks", "scripts", "emulator", "tests"):
+    for place in ("components", "stacks", "scripts", "machine", "emulator", "tests"):
         for file in files(place):
             lines = len(file.read_text(encoding="utf-8").splitlines())
             assert lines <= 450, f"{file.relative_to(CHECKOUT)} has {lines} lines"

@@ -22,6 +22,7 @@ RECEIPT = Receipt(
         Check("ready", "failed", 1.5, "503", "200", "look at the log", ("line one", "line two")),
         Check("chat", "skipped", 0.0, reason='after "ready" failed'),
     ),
+    boot="gcp:p/z/i",
 )
 
 
@@ -46,6 +47,7 @@ def test_fields_keep_their_names_and_order():
         "endpoint_url",
         "verified_at",
         "verified_from",
+        "boot",
         "engine",
         "model",
         "time_to_first_token_seconds",

@@ -13,6 +13,7 @@ from fake_endpoint import CHAT, MODELS, Exchange, FakeEndpoint, verified
 
 from scripts.serve.identity import TOKEN_VARIABLE, ServerRecord
 from scripts.verify import faults
+from scripts.verify.boot import Boot
 from scripts.verify.bounds import Deadline
 from scripts.verify.client import Client
 from scripts.verify.options import parse_endpoint
@@ -49,6 +50,7 @@ def waiter(
         client=client,
         stranger=client.copy(key=None),
         server=server or LocalServer(None, None, scrubber.text),
+        boot=Boot(str, scrubber.text),
         probe_path=probe_path,
         loading_status=503,
         deadline=Deadline(seconds),

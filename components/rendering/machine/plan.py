@@ -54,12 +54,25 @@ class Installation:
 
 
 @dataclass(frozen=True)
+class ModelMemory:
+    """What a server's memory is reckoned from on the machine, before it loads the model.
+
+    `context_tokens_total` is over all slots; `kv_type` is as `llama-server` spells it.
+    """
+
+    context_tokens_total: int
+    slots: int
+    kv_type: str
+
+
+@dataclass(frozen=True)
 class ModelServer:
     """One engine process that serves one model.
 
     `name` is `chat` or `embeddings`. `model` is a model reference. `pull` is the engine's own
     command line that fetches the model (`{venv}` as in `Installation.program`); None leaves it to
-    this project's downloader, and `Slot.MODEL` is then the path of the file.
+    this project's downloader, and `Slot.MODEL` is then the path of the file. `memory` None leaves
+    it to the engine whether the model fits.
     """
 
     name: str
@@ -67,6 +80,7 @@ class ModelServer:
     model: str
     installation: Installation
     pull: tuple[str, ...] | None = None
+    memory: ModelMemory | None = None
 
 
 @dataclass(frozen=True)

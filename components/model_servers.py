@@ -1,0 +1,128 @@
+"""Which model servers a machine runs: settings and the machine's facts -> `ModelServer`s."""
+
+from __future__ import annotations
+
+from components.catalogue.gcp import MachineType
+from components.engines import llama_cpp, localllm
+from components.installations import INSTALLATIONS, LOCALLLM
+from components.launch import Launch
+from components.machine_tuning import Tuning, tuning
+from components.model_id import model_id
+from components.model_reference import HubFile, parse_model_reference
+from components.rendering.machine.plan import ModelMemory, ModelServer
+from components.settings.vm import VmSettings
+
+CHAT = "chat"
+EMBEDDINGS = "embeddings"
+
+
+def tuned(settings: VmSettings, machine: MachineType | None) -> Tuning:
+    """Return how llama.cpp is set up: what the settings say, and the rest from the machine."""
+    return tuning(
+        machine,
+        settings.models_bytes(),
+        context_tokens=settings.context_tokens,
+        slots=1 if settings.engine == localllm.NAME else settings.slots,
+        threads=settings.threads,
+        kv_type=settings.kv_type,
+        flash_attention=settings.flash_attention,
+    )
+
+
+def model_servers(settings: VmSettings, machine: MachineType | None) -> tuple[ModelServer, ...]:
+    """Return the servers behind the gateway, the one that chats first.
+
+    An embeddings model of its own gets a second server; where it is the chat model, one does both.
+    """
+    chosen = tuned(settings, machine)
+    if settings.engine == localllm.NAME:
+        return (_localllm_server(settings, chosen),)
+    installation = INSTALLATIONS[settings.engine, settings.llama_server]
+    chat = ModelServer(
+        name=CHAT,
+        launch=_chat_launch(settings, chosen),
+        model=settings.model,
+        installation=installation,
+        memory=_memory(chosen),
+    )
+    if settings.embeddings_model in {None, settings.model}:
+        return (chat,)
+    embeddings = ModelServer(
+        name=EMBEDDINGS,
+        launch=_embeddings_launch(settings.embeddings_model or settings.model, chosen),
+        model=settings.embeddings_model or settings.model,
+        installation=installation,
+        memory=ModelMemory(llama_cpp.EMBEDDING_TOKENS * chosen.slots, chosen.slots, "f16"),
+    )
+    return (chat, embeddings)
+
+
+def embedding_model(settings: VmSettings) -> str | None:
+    """Return the id that answers `/v1/embeddings`; None where none does."""
+    if settings.embeddings_model is None:
+        return None
+    return model_id(parse_model_reference(settings.embeddings_model))
+
+
+def _chat_launch(settings: VmSettings, chosen: Tuning) -> Launch:
+    return llama_cpp.launch(
+        llama_cpp.LlamaCppOptions(
+            model_id=model_id(parse_model_reference(settings.model)),
+            context_tokens=chosen.context_tokens,
+            slots=chosen.slots,
+            embeddings=settings.embeddings_model == settings.model,
+            checks_keys=False,
+            extra_flags=settings.engine_flags,
+            threads=chosen.threads,
+            batch_tokens=chosen.batch_tokens,
+            micro_batch_tokens=chosen.micro_batch_tokens,
+            kv_type=chosen.kv_type,
+            flash_attention=chosen.flash_attention,
+        )
+    )
+
+
+def _embeddings_launch(model: str, chosen: Tuning) -> Launch:
+    """Return the launch of a model that makes embeddings alone, and pools as its file says."""
+    return llama_cpp.launch(
+        llama_cpp.LlamaCppOptions(
+            model_id=model_id(parse_model_reference(model)),
+            context_tokens=llama_cpp.EMBEDDING_TOKENS,
+            slots=chosen.slots,
+            embeddings=True,
+            pooling=None,
+            checks_keys=False,
+            threads=chosen.threads,
+        )
+    )
+
+
+def _localllm_server(settings: VmSettings, chosen: Tuning) -> ModelServer:
+    reference = parse_model_reference(settings.model)
+    if not isinstance(reference, HubFile):
+        raise localllm.LocalllmError(localllm.ONLY_HUB)
+    options = localllm.LocalllmOptions(
+        owner=reference.owner,
+        repo=reference.repo,
+        revision=reference.revision,
+        selector=reference.selector,
+        context_tokens=chosen.context_tokens,
+        slots=chosen.slots,
+        threads=chosen.threads,
+        batch_tokens=chosen.micro_batch_tokens,
+        flash_attention=chosen.flash_attention == "on",
+        kv_type=chosen.kv_type,
+        extra_flags=settings.engine_flags,
+    )
+    return ModelServer(
+        name=CHAT,
+        launch=localllm.launch(options),
+        model=settings.model,
+        installation=LOCALLLM,
+        pull=(*LOCALLLM.program, *localllm.pull(options)),
+        memory=_memory(chosen),
+    )
+
+
+def _memory(chosen: Tuning) -> ModelMemory:
+    return ModelMemory(chosen.context_tokens * chosen.slots, chosen.slots, chosen.kv_type)

@@ -1,0 +1,27 @@
+"""The configuration: its schemas, and the only reader of Pulumi's configuration.
+
+Values come as the raw strings that `pulumi config set` keeps. Every problem is reported at once,
+each with its key, the value that came, what would do, and the next step.
+"""
+
+from components.settings.base import Settings
+from components.settings.cpu_vm import CpuVmSettings
+from components.settings.loading import (
+    NAMESPACE,
+    ConfigurationError,
+    load,
+    raw_configuration,
+    takes,
+)
+from components.settings.local import LocalSettings
+
+__all__ = [
+    "NAMESPACE",
+    "ConfigurationError",
+    "CpuVmSettings",
+    "LocalSettings",
+    "Settings",
+    "load",
+    "raw_configuration",
+    "takes",
+]

@@ -1,0 +1,1 @@
+"""Google Cloud: machines with an endpoint of their own."""

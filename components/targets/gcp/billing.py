@@ -1,0 +1,47 @@
+"""What of a machine bills, while it runs and while it is parked or stopped.
+
+Rules as of 2026-11: cores and memory only while the machine runs (cloud.google.com/compute/docs/
+instances/stop-start-instance), disks as long as they are there, an external IPv4 address always,
+and dearer while nothing uses it (cloud.google.com/vpc/network-pricing), secrets by version
+(cloud.google.com/secret-manager/pricing).
+"""
+
+from __future__ import annotations
+
+from components.endpoint import Billed
+from components.targets.gcp.args import CpuVmArgs
+
+
+def billed(args: CpuVmArgs) -> list[Billed]:
+    """Return every resource that bills; `parked` also says what bills while the VM is stopped.
+
+    A managed instance group deletes its machine, with the boot disk, where one instance is stopped.
+    """
+    plan = args["plan"]
+    price = "Spot" if args.get("spot", False) else "standard"
+    stays = args.get("spot_recovery", "none") == "none"
+    resources: list[Billed] = [
+        _billed(f"cores and memory of {args['machine_type']} ({price})", parked=False),
+        _billed(_disk("boot", args["boot_disk_gb"], args["boot_disk_type"]), parked=stays),
+    ]
+    if plan.cache_disk is not None:
+        cache = _disk("cache", args.get("cache_gb"), args.get("cache_disk_type"))
+        resources.append(_billed(cache, parked=True))
+    secrets = [name for name in (plan.keys_secret, plan.ca_secret) if name is not None]
+    return [
+        *resources,
+        _billed("external IPv4 address (dearer while no machine uses it)", parked=True),
+        *(
+            _billed(f"secret {name} (the first six versions are free)", parked=True)
+            for name in secrets
+        ),
+        _billed("traffic to the internet", parked=False),
+    ]
+
+
+def _billed(resource: str, *, parked: bool) -> Billed:
+    return {"resource": resource, "running": True, "parked": parked}
+
+
+def _disk(purpose: str, size: int | None, kind: str | None) -> str:
+    return f"{purpose} disk, {size} GB {kind}"

@@ -1,0 +1,101 @@
+"""What a machine is made of, for one instance and for an instance group's template alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_gcp as gcp
+
+from components.rendering.machine.rendered import RenderedMachine
+from components.targets.gcp.args import CpuVmArgs
+from components.targets.gcp.network import Standing
+from components.targets.gcp.site import Site
+
+BOOT_METADATA = ("user-data", "startup-script")
+"""What a machine reads at its first boot alone: a change needs another machine."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a machine is put together from.
+
+    `account` is known once it may read the machine's secrets. `first` has to be there before the
+    machine boots, and tells it nothing that a change would need another machine for.
+    """
+
+    rendered: RenderedMachine
+    standing: Standing
+    address: gcp.compute.Address
+    account: pulumi.Output[str]
+    cache: gcp.compute.Disk | None
+    first: Sequence[pulumi.Resource]
+
+
+@dataclass(frozen=True)
+class Scheduling:
+    """When Google stops a machine, in the words of the API."""
+
+    provisioning_model: str
+    preemptible: bool
+    automatic_restart: bool
+    on_host_maintenance: str
+    instance_termination_action: str | None
+    max_run_seconds: int | None
+
+
+def scheduling(*, spot: bool, max_run_seconds: int | None) -> Scheduling:
+    """Return what Spot and a run limit (in seconds) imply for each other.
+
+    What Google stops, it keeps: the boot disk and the instance stay, and `up` starts them again.
+    """
+    limited = spot or max_run_seconds is not None
+    return Scheduling(
+        provisioning_model="SPOT" if spot else "STANDARD",
+        preemptible=spot,
+        # A machine that is stopped on purpose must not come back by itself.
+        automatic_restart=not limited,
+        on_host_maintenance="TERMINATE" if spot else "MIGRATE",
+        instance_termination_action="STOP" if limited else None,
+        max_run_seconds=max_run_seconds,
+    )
+
+
+def metadata(rendered: RenderedMachine) -> Mapping[str, str]:
+    """Return what the metadata server tells the machine: no secret, and nothing of the project."""
+    return {
+        "user-data": rendered.user_data,
+        "startup-script": rendered.startup_script,
+        # SSH keys come from IAM, not from the project's metadata.
+        "enable-oslogin": "TRUE",
+        "block-project-ssh-keys": "TRUE",
+        # Verification reads the console while the machine boots.
+        "serial-port-logging-enable": "TRUE",
+    }
+
+
+def cache_disk(site: Site, args: CpuVmArgs, compute: pulumi.Output[str]) -> gcp.compute.Disk | None:
+    """Make the disk that holds models and certificates, and outlives the machine.
+
+    Raises ValueError where the plan has one and its size or type is missing.
+    """
+    if args["plan"].cache_disk is None:
+        return None
+    size, kind = args.get("cache_gb"), args.get("cache_disk_type")
+    if size is None or kind is None:
+        raise ValueError("the plan has a cache disk: cache_gb and cache_disk_type are needed")
+    return gcp.compute.Disk(
+        f"{site.name}-cache",
+        name=f"{site.base_name}-cache",
+        project=compute,
+        zone=site.zone,
+        size=size,
+        type=kind,
+        labels=site.labels,
+        opts=pulumi.ResourceOptions(
+            parent=site.parent,
+            delete_before_replace=True,
+            protect=args.get("keep_data", False),
+        ),
+    )

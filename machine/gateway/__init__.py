@@ -1,0 +1,1 @@
+"""The key checker: what stands between Caddy, which ends TLS, and the model servers."""

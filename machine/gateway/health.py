@@ -1,0 +1,142 @@
+"""Whether the endpoint can answer, asked of the model servers again and again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from enum import StrEnum
+
+import aiohttp
+
+from machine.gateway.activity import Activity
+from machine.gateway.keys import KeyFile
+from machine.gateway.settings import Settings, Upstream
+from machine.status import State, Status, Summary
+
+_PROBE_SECONDS = 5.0
+_UNREADY_PAUSE_SECONDS = 1.0
+_READY_PAUSE_SECONDS = 10.0
+
+
+class ServerState(StrEnum):
+    """What a model server does, as its log line says it."""
+
+    ABSENT = "does not answer yet"
+    LOADING = "loads its model"
+    READY = "answers"
+
+
+class Health:
+    """Asks the servers, tells the machine's status, and answers `GET /health`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        keys: KeyFile,
+        status: Status,
+        activity: Activity,
+        session: aiohttp.ClientSession,
+    ) -> None:
+        self._servers: dict[str, ServerState] = {
+            upstream.name: ServerState.ABSENT for upstream in settings.upstreams
+        }
+        self._upstreams = settings.upstreams
+        self._keys = keys
+        self._status = status
+        self._activity = activity
+        self._session = session
+        self._doubted = asyncio.Event()
+
+    async def watch(self) -> None:
+        """Check for ever: each second until all is ready, then every ten seconds."""
+        while True:
+            await self.check()
+            pause = _READY_PAUSE_SECONDS if self._can_answer() else _UNREADY_PAUSE_SECONDS
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._doubted.wait()
+            self._doubted.clear()
+
+    def doubt(self, upstream: Upstream) -> None:
+        """Note that `upstream` did not answer a request: if it was ready, ask it now."""
+        if self._servers[upstream.name] is ServerState.READY:
+            self._servers[upstream.name] = ServerState.ABSENT
+            self._doubted.set()
+
+    async def check(self) -> None:
+        """Ask every server once, and tell what changed."""
+        asked = await asyncio.gather(*(self._ask(upstream) for upstream in self._upstreams))
+        for upstream, state in zip(self._upstreams, asked, strict=True):
+            self._servers[upstream.name] = state
+        await asyncio.to_thread(self._tell)
+        if self._can_answer():
+            self._activity.is_ready()
+
+    def answer(self) -> tuple[int, Mapping[str, str]]:
+        """Return status and body of `GET /health`."""
+        if self._can_answer():
+            return 200, {"status": "ok"}
+        why = self.why()
+        return 503, {"status": why.status, "stage": why.stage, "message": why.message}
+
+    def why(self) -> Summary:
+        """Return the stage that keeps the endpoint from answering."""
+        summary = self._status.summary()
+        ours = ("keys", "server", "gateway", "ready")
+        if summary.status == "failed" or (
+            summary.status == "starting" and summary.stage not in ours
+        ):
+            return summary
+        if self._keys.problem is not None:
+            record = self._status.read("keys")
+            told = record is not None and record.state is not State.DONE
+            message = record.message if record is not None and told else self._keys.problem
+            return Summary("starting", "keys", message)
+        return Summary("starting", "server", self._servers_told())
+
+    def _can_answer(self) -> bool:
+        return self._all_ready() and self._keys.problem is None
+
+    def _all_ready(self) -> bool:
+        return all(state is ServerState.READY for state in self._servers.values())
+
+    def _servers_told(self) -> str:
+        return "; ".join(f"{name} {state}" for name, state in self._servers.items())
+
+    async def _ask(self, upstream: Upstream) -> ServerState:
+        try:
+            async with self._session.get(
+                upstream.origin + upstream.probe_path,
+                timeout=aiohttp.ClientTimeout(total=_PROBE_SECONDS),
+                allow_redirects=False,
+            ) as answer:
+                if answer.status == 200:
+                    return ServerState.READY
+                loading = answer.status == upstream.loading_status
+                return ServerState.LOADING if loading else ServerState.ABSENT
+        except TimeoutError:
+            # A server whose one thread is generating does not answer, and is none the worse.
+            return self._servers[upstream.name]
+        except (aiohttp.ClientError, OSError):
+            return ServerState.ABSENT
+
+    def _tell(self) -> None:
+        """Report the stages `server` and `ready` where the last record says otherwise."""
+        loaded = self._all_ready()
+        self._report("server", State.DONE if loaded else State.RUNNING, self._servers_told())
+        if self._can_answer():
+            self._report("ready", State.DONE, "the endpoint answers")
+        elif (record := self._status.read("ready")) is not None and record.state is State.DONE:
+            why = self.why()
+            self._report("ready", State.RUNNING, f"stage {why.stage}: {why.message}")
+
+    def _report(self, stage: str, state: State, message: str) -> None:
+        record = self._status.read(stage)
+        if record is not None:
+            # What was given up is told by who noticed, until it is there again.
+            given_up = record.state is State.FAILED and state is State.RUNNING
+            if given_up or (record.state, record.message) == (state, message):
+                return
+        with suppress(OSError):
+            self._status.report(stage, state, message)

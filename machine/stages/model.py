@@ -1,0 +1,135 @@
+"""Stage `model`: the model of each server pulled, checked, and reckoned against the memory.
+
+Runs under the tools' environment: the downloader needs `requests`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.gguf_header import GgufError, read_header
+from components.memory_fit import MemoryNeed, estimate, refusal
+from components.model_reference import ModelReferenceError, parse_model_reference
+from machine.commands import Command
+from machine.config import Config, Server
+from machine.environments import STAMP
+from machine.errors import Permanent, Temporary
+from machine.files import systemd_quoted, write_whole
+from machine.stages.disk import PULLING_USER
+from machine.world import World
+from scripts.models.ensure import ModelError, Patience, ensure_model
+from scripts.models.transport import Obstacle
+
+RESERVED_BYTES = 400_000_000
+"""Of the memory, for the system, Caddy and the key checker: Debian 12 with them holds 300 MB."""
+
+SERVERS_SHARE = 0.9
+"""Of the memory, what all servers together may take at most: llm-endpoint-engines.slice."""
+
+_PULL_SECONDS = 6 * 3600
+_PULL_PERMANENT = 78
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A server's model on this machine. `need` is None where it can't be reckoned beforehand."""
+
+    server: Server
+    path: str
+    need: MemoryNeed | None
+
+
+def run(config: Config, world: World, patience: Patience | None = None) -> str:
+    """Have every server's model; raises `Permanent` for one that can't be had or does not fit."""
+    placed = [_place(server, world, patience) for server in config.servers]
+    check_memory(placed, available_bytes(world.memory_bytes()))
+    for each in placed:
+        text = f"LLM_ENDPOINT_MODEL={systemd_quoted(each.path)}\n"
+        write_whole(world.paths.server(each.server.name), text)
+    return ", ".join(f"{each.server.model} for {each.server.name}" for each in placed)
+
+
+def available_bytes(memory_bytes: int) -> int:
+    """Return what servers may take on a machine with so much memory."""
+    return min(memory_bytes - RESERVED_BYTES, int(memory_bytes * SERVERS_SHARE))
+
+
+def check_memory(placed: list[Placed], available: int) -> None:
+    """Raise `Permanent` unless all models that can be reckoned fit at the same time."""
+    needs = [(each.server, each.need) for each in placed if each.need is not None]
+    whole = sum(need.total for _, need in needs)
+    for server, need in needs:
+        why = refusal(need, available - (whole - need.total))
+        if why is not None:
+            raise Permanent(f"{server.model} for {server.name}: {why}")
+
+
+def _place(server: Server, world: World, patience: Patience | None) -> Placed:
+    if server.pull is not None:
+        path = _pulled_by_engine(server, server.pull, world)
+        return Placed(server, str(path), _need(server, path, path.stat().st_size))
+    try:
+        reference = parse_model_reference(server.model)
+        model = ensure_model(reference, cache=world.paths.data, report=world.say, patience=patience)
+    except ModelReferenceError as error:
+        raise Permanent(str(error)) from None
+    except ModelError as error:
+        raise _refused(error) from None
+    return Placed(server, str(model.path), _need(server, model.path, model.size_bytes))
+
+
+def _refused(error: ModelError) -> Permanent | Temporary:
+    match error.obstacle:
+        case Obstacle.PASSING:
+            return Temporary(str(error))
+        case Obstacle.SPACE:
+            # The downloader's own advice is for a person's machine.
+            return Permanent(
+                f"{str(error).splitlines()[0]}\nnext: set cache_gb higher, which enlarges the disk "
+                "at the next up, or choose a smaller model"
+            )
+        case Obstacle.LASTING:
+            return Permanent(str(error))
+
+
+def _need(server: Server, path: Path, size_bytes: int) -> MemoryNeed | None:
+    context, slots, kv_type = server.context_tokens_total, server.slots, server.kv_type
+    if context is None or slots is None or kv_type is None:
+        return None
+    try:
+        return estimate(read_header(path), size_bytes, context, slots, kv_type)
+    except (GgufError, ValueError) as error:
+        raise Permanent(
+            f"{server.model} can't be reckoned with: {error}\nnext: choose another file"
+        ) from None
+
+
+def _pulled_by_engine(server: Server, pull: tuple[str, ...], world: World) -> Path:
+    """Run the engine's own command, which says on its last line where the file is.
+
+    It ends with 75 or 78 as stages do, and says why on its last line of errors.
+    """
+    venv = world.paths.engine(server.engine)
+    if not (venv / STAMP).exists():
+        raise Temporary(f"{server.model} is pulled by {server.engine}, which is not installed yet")
+    hub = str(world.paths.hub)
+    result = world.run(
+        Command(
+            f"pulling {server.model}",
+            tuple(word.replace("{venv}", str(venv)) for word in pull),
+            _PULL_SECONDS,
+            {"HF_HOME": hub, "HOME": hub},
+            user=PULLING_USER,
+        )
+    )
+    said = [line for line in result.output.splitlines() if line.strip()]
+    if result.code == 0 and said:
+        path = Path(said[-1].strip())
+        if path.is_file():
+            return path
+        raise Temporary(f"{server.model} was pulled, and {path} is no file", result.log)
+    errors = [line for line in result.errors.splitlines() if line.strip()]
+    why = errors[-1] if errors else f"it ended with {result.code} and said nothing"
+    kind = Permanent if result.code == _PULL_PERMANENT else Temporary
+    raise kind(f"{server.model} can't be pulled: {why}", result.log)

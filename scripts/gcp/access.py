@@ -1,0 +1,180 @@
+"""What a deployment needs of a project beyond quota: billing, APIs, permissions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from components.settings import CpuVmSettings
+from scripts.bootstrap.finding import Finding
+from scripts.gcp.rest import BILLING, RESOURCE_MANAGER, SERVICE_USAGE, ApiError, GoogleApi
+from scripts.verify.shape import dig, dig_text
+
+ROLES = {
+    "roles/serviceusage.serviceUsageAdmin": ("serviceusage.services.enable",),
+    "roles/compute.admin": (
+        "compute.addresses.create",
+        "compute.disks.create",
+        "compute.firewalls.create",
+        "compute.instances.create",
+        "compute.instances.getSerialPortOutput",
+        "compute.instances.setMetadata",
+        "compute.networks.create",
+    ),
+    "roles/iam.serviceAccountAdmin": ("iam.serviceAccounts.create",),
+    "roles/iam.serviceAccountUser": ("iam.serviceAccounts.actAs",),
+    "roles/secretmanager.admin": (
+        "secretmanager.secrets.create",
+        "secretmanager.secrets.setIamPolicy",
+        "secretmanager.versions.add",
+    ),
+}
+"""Predefined roles, each with what up needs of it (cloud.google.com/iam/docs/roles-permissions)."""
+DNS_ROLE = {"roles/dns.admin": ("dns.changes.create", "dns.resourceRecordSets.create")}
+CUSTOM_ROLE = {"roles/iam.roleAdmin": ("iam.roles.create",)}
+GROUP_ROLES = {
+    **CUSTOM_ROLE,
+    "roles/resourcemanager.projectIamAdmin": ("resourcemanager.projects.setIamPolicy",),
+}
+TAG_ROLES = ("roles/resourcemanager.tagAdmin", "roles/resourcemanager.tagUser")
+"""What a managed group takes besides; a project can't be asked for these permissions."""
+
+
+def apis(settings: CpuVmSettings | None) -> list[str]:
+    """Return the APIs that a stack with `settings` needs enabled."""
+    names = ["compute", "secretmanager", "iam"]
+    if settings is not None:
+        if settings.dns_zone is not None:
+            names.append("dns")
+        if settings.schedule is not None or settings.spot_recovery == "mig":
+            names.append("cloudresourcemanager")
+    return names
+
+
+def roles(settings: CpuVmSettings | None) -> dict[str, tuple[str, ...]]:
+    """Return the roles that a deployment with `settings` needs, with the permissions of each."""
+    wanted = dict(ROLES)
+    if settings is not None:
+        if settings.dns_zone is not None:
+            wanted |= DNS_ROLE
+        if settings.schedule is not None:
+            wanted |= CUSTOM_ROLE
+        if settings.spot_recovery == "mig":
+            wanted |= GROUP_ROLES
+    return wanted
+
+
+def project(api: GoogleApi, name: str) -> Finding:
+    """Look whether the project is there and active."""
+    try:
+        found = api.get(RESOURCE_MANAGER, f"projects/{name}")
+    except ApiError as error:
+        if error.status in (403, 404) and not _is_disabled(error):
+            return Finding(
+                "problem",
+                f"project {name}: there is none of that id that these credentials may see",
+                "gcloud projects list (or: gcloud projects create "
+                f"{name}), then scripts/pulumi config set gcp:project ID",
+            )
+        return _untold(f"project {name}", error, name)
+    state = dig_text(found, "lifecycleState")
+    if state != "ACTIVE":
+        return Finding(
+            "problem",
+            f"project {name} is {state or 'in an unknown state'}",
+            f"gcloud projects undelete {name}, or take another project",
+        )
+    return Finding("ok", f"project {name}, number {dig_text(found, 'projectNumber')}")
+
+
+def billing(api: GoogleApi, name: str) -> Finding:
+    """Look whether the project has an open billing account."""
+    try:
+        found = api.get(BILLING, f"projects/{name}/billingInfo")
+    except ApiError as error:
+        page = f"https://console.cloud.google.com/billing/linkedaccount?project={name}"
+        finding = _untold("billing", error, name)
+        return Finding("note", f"{finding.text}; see {page}", finding.type)
+    if dig(found, "billingEnabled") is True:
+        return Finding("ok", "billing is enabled")
+    return Finding(
+        "problem",
+        f"billing is not enabled for {name}: nothing can be made in it",
+        f"gcloud billing accounts list, then gcloud billing projects link {name} "
+        "--billing-account ACCOUNT",
+    )
+
+
+def enabled(api: GoogleApi, name: str, wanted: list[str]) -> tuple[Finding, frozenset[str]]:
+    """Look which of the APIs `wanted` are enabled; return those too."""
+    names = [f"projects/{name}/services/{one}.googleapis.com" for one in wanted]
+    try:
+        found = api.get(SERVICE_USAGE, f"projects/{name}/services:batchGet", names=names)
+    except ApiError as error:
+        return _untold("enabled APIs", error, name), frozenset()
+    services = dig(found, "services")
+    on = frozenset(
+        dig_text(entry, "name").rsplit("/", 1)[-1].removesuffix(".googleapis.com")
+        for entry in (services if isinstance(services, list) else [])
+        if dig_text(entry, "state") == "ENABLED"
+    )
+    off = [one for one in wanted if one not in on]
+    if not off:
+        return Finding("ok", f"APIs: {', '.join(wanted)} are enabled"), on
+    hosts = " ".join(f"{one}.googleapis.com" for one in off)
+    return (
+        Finding(
+            "note",
+            f"APIs: {', '.join(off)} not enabled yet: up enables them, which takes a minute or two",
+            f"gcloud services enable {hosts} --project {name} (to have it done before)",
+        ),
+        on,
+    )
+
+
+def permissions(api: GoogleApi, name: str, settings: CpuVmSettings | None) -> Iterator[Finding]:
+    """Look whether these credentials may do what up does."""
+    wanted = roles(settings)
+    asked = sorted({one for needed in wanted.values() for one in needed})
+    try:
+        found = api.post(
+            RESOURCE_MANAGER, f"projects/{name}:testIamPermissions", {"permissions": [*asked]}
+        )
+    except ApiError as error:
+        yield _untold("permissions", error, name)
+        return
+    given = dig(found, "permissions")
+    granted = {str(one) for one in given} if isinstance(given, list) else set[str]()
+    for role, needed in wanted.items():
+        lacking = [one for one in needed if one not in granted]
+        if lacking:
+            yield Finding(
+                "problem",
+                f"these credentials lack {', '.join(lacking)}",
+                f"gcloud projects add-iam-policy-binding {name} --member user:YOU@EXAMPLE.COM "
+                f"--role {role} (whoever owns the project)",
+            )
+    if granted >= set(asked):
+        yield Finding("ok", f"permissions: all {len(asked)} that up needs")
+    if settings is not None and settings.spot_recovery == "mig":
+        yield Finding(
+            "note",
+            f"spot_recovery mig also takes {' and '.join(TAG_ROLES)}, which can't be asked here",
+        )
+
+
+def _is_disabled(error: ApiError) -> bool:
+    return error.reason in ("SERVICE_DISABLED", "accessNotConfigured")
+
+
+def _untold(what: str, error: ApiError, name: str) -> Finding:
+    """Return that Google would not tell; a switched-off API is worth switching on."""
+    service = "cloudbilling" if what == "billing" else "cloudresourcemanager"
+    if what == "enabled APIs":
+        service = "serviceusage"
+    return Finding(
+        "note",
+        f"{what}: Google does not tell ({error})",
+        f"gcloud services enable {service}.googleapis.com --project {name}"
+        if _is_disabled(error)
+        else "",
+    )

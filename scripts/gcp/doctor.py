@@ -1,0 +1,175 @@
+"""What a stack needs of Google Cloud before its first up: `python -m scripts.gcp.doctor STACK`.
+
+It only asks: nothing is made, enabled or changed. Started by scripts/doctor, in the virtual
+environment of cloud stacks.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from components.settings import CpuVmSettings
+from scripts.bootstrap.finding import Finding
+from scripts.gcp import access, configuration, quota
+from scripts.gcp.configuration import Configuration
+from scripts.gcp.credentials import Credentials, CredentialsError, find
+from scripts.gcp.rest import COMPUTE, ApiError, GoogleApi, from_environment
+from scripts.verify import caller
+from scripts.verify.shape import Json, dig_count
+
+_REST = "project, billing, APIs, permissions, machine type and quota"
+
+
+def findings(config: Configuration, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield what was found, credentials first; without them nothing else is asked of Google."""
+    credentials: Credentials | None = None
+    try:
+        credentials = find(environment)
+        credentials.token()
+        yield Finding("ok", f"credentials: {credentials.source}")
+    except CredentialsError as error:
+        credentials = None
+        yield Finding("problem", f"credentials: {error.problem}", error.next_step)
+    yield _configuration(config)
+    if credentials is None:
+        yield Finding("note", f"not looked at without credentials: {_REST}")
+    elif config.project is None:
+        yield Finding("note", f"not looked at without a project: {_REST}")
+    else:
+        try:
+            api = from_environment(credentials, environment)
+            yield from _in_google(api, config.project, config)
+        except (CredentialsError, ValueError) as error:
+            yield Finding("problem", f"Google can't be asked: {error}")
+    yield from _caller(config, environment)
+
+
+def _configuration(config: Configuration) -> Finding:
+    if config.problem is not None:
+        return Finding(
+            "problem",
+            f"configuration: {config.problem}",
+            f"the commands above, each with --stack {config.stack} "
+            f"(scripts/pulumi stack init {config.stack} first, if there is no such stack yet)",
+        )
+    settings = config.settings
+    if settings is None:
+        return Finding("note", f"configuration: {config.stack} makes no machine in Google Cloud")
+    how = "Spot" if settings.spot else "standard"
+    return Finding("ok", f"configuration: {settings.machine_type} ({how}) in {settings.zone}")
+
+
+def _in_google(api: GoogleApi, project: str, config: Configuration) -> Iterator[Finding]:
+    there = access.project(api, project)
+    yield there
+    if there.verdict == "problem":
+        yield Finding("note", f"not looked at without the project: {_REST.partition(', ')[2]}")
+        return
+    yield access.billing(api, project)
+    apis, on = access.enabled(api, project, access.apis(config.settings))
+    yield apis
+    yield from access.permissions(api, project, config.settings)
+    if config.settings is None:
+        yield Finding(
+            "note", "not looked at before the configuration is right: machine type, quota"
+        )
+    elif apis.verdict == "note" and apis.type and "compute" not in on:
+        yield Finding(
+            "note", "not looked at before the API compute is enabled: machine type, quota"
+        )
+    else:
+        yield from _machine(api, project, config.settings, config.base_name)
+
+
+def _machine(
+    api: GoogleApi, project: str, settings: CpuVmSettings, base_name: str | None
+) -> Iterator[Finding]:
+    """Look whether the zone has the machine type, and whether there is quota for it."""
+    zone, kind = settings.zone, settings.machine_type
+    try:
+        found = api.get(COMPUTE, f"projects/{project}/zones/{zone}/machineTypes/{kind}")
+    except ApiError as error:
+        if error.status == 404:
+            yield Finding(
+                "problem",
+                f"{zone} has no machine type {kind}: {error}",
+                f"gcloud compute machine-types list --project {project} --zones {zone}, then "
+                "scripts/pulumi config set machine_type NAME (or another gcp:zone)",
+            )
+        else:
+            yield Finding("note", f"machine type {kind}: Google does not tell ({error})")
+        return
+    vcpus = dig_count(found, "guestCpus") or 0
+    memory = dig_count(found, "memoryMb") or 0
+    yield Finding("ok", f"machine type {kind} in {zone}: {vcpus} vCPUs, {memory / 1024:g} GB")
+    try:
+        regional = quota.read(api.get(COMPUTE, f"projects/{project}/regions/{settings.region}"))
+        overall = quota.read(api.get(COMPUTE, f"projects/{project}"))
+        exists = base_name is not None and _exists(api, project, zone, base_name)
+    except ApiError as error:
+        yield Finding("note", f"quota: Google does not tell ({error})", quota.page(project))
+        return
+    spot_quota = regional.get(quota.SPOT_CPUS)
+    wanted = quota.needs(
+        kind,
+        vcpus,
+        settings.region,
+        [(settings.disk_type, settings.boot_gb), (settings.disk_type, settings.disk_gb())],
+        spot=settings.spot,
+        own_network=settings.network is None,
+        has_spot_quota=spot_quota is not None and spot_quota.limit > 0,
+    )
+    yield from quota.findings(
+        wanted, {settings.region: regional, None: overall}, project, exists=exists
+    )
+
+
+def _exists(api: GoogleApi, project: str, zone: str, name: str) -> bool:
+    try:
+        found: Json = api.get(COMPUTE, f"projects/{project}/zones/{zone}/instances/{name}")
+    except ApiError as error:
+        if error.status == 404:
+            return False
+        raise
+    return found is not None
+
+
+def _caller(config: Configuration, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Look whether this machine is among those that may come: verification runs on it."""
+    address = caller.own_address(caller.services(environment))
+    settings = config.settings
+    cidrs = [ipaddress.ip_network(one) for one in settings.allowed_cidrs] if settings else []
+    if address is None:
+        yield Finding(
+            "note",
+            "this machine's public address is not known here, and it must be in allowed_cidrs",
+            f"curl {caller.SERVICES[0]}",
+        )
+    elif caller.is_allowed(address, cidrs):
+        yield Finding("ok", f"this machine's address {address} is in allowed_cidrs")
+    else:
+        shown = ", ".join(map(str, cidrs)) or "which is not set"
+        yield Finding(
+            "problem",
+            f"this machine's address {address} is not in allowed_cidrs ({shown}): up verifies "
+            "from here",
+            caller.configuration_command(cidrs, address, config.stack),
+        )
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str], folder: Path) -> int:
+    """Print the findings for the stack that `arguments` name; 1 where there is a problem."""
+    (stack,) = arguments
+    problems = 0
+    for finding in findings(configuration.read(stack, folder), environment):
+        print(finding, flush=True)
+        problems += finding.verdict == "problem"
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ, configuration.STACKS))

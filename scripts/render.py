@@ -1,0 +1,179 @@
+"""`python -m scripts.render STACK`: every file that the stack would put on a machine.
+
+It needs no credentials, no cloud and no Pulumi engine. Settings come from the program's defaults,
+over them the stack's own file `stacks/Pulumi.STACK.yaml`, over both `--config KEY=VALUE`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+import yaml
+
+from components.settings import NAMESPACE, ConfigurationError, Settings
+from components.settings.loading import PROVIDER_KEYS
+from stacks import HERE, choose
+
+MANIFEST = ".rendered-files"
+"""Lists what was written into a folder, so that only that is ever replaced there."""
+
+_SHOWN_FOR = {
+    "allowed_cidrs": "203.0.113.0/24",
+    "gcp:project": "my-project",
+    "gcp:zone": "europe-west4-a",
+}
+"""Stand in for keys that must be set and decide nothing of what a machine is given.
+
+The network is of those that RFC 5737 keeps for documentation.
+"""
+
+
+class RenderError(Exception):
+    """What can't be rendered, or not there; the message says what to do."""
+
+
+def stack_configuration(text: str, name: str) -> dict[str, str]:
+    """Return the plain values of a stack's configuration file: bare key -> raw value.
+
+    `name` is the file's, for the error. Secrets are left out: nothing that is rendered holds one.
+    Raises `RenderError`.
+    """
+    try:
+        content: object = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RenderError(f"{name} is not YAML: {error}") from None
+    config = _mapping(_mapping(content).get("config"))
+    raw: dict[str, str] = {}
+    for key, value in config.items():
+        bare = key if key in PROVIDER_KEYS else key.removeprefix(f"{NAMESPACE}:")
+        ours = bare != key or key in PROVIDER_KEYS
+        if ours and "secure" not in _mapping(value):
+            raw[bare] = value if isinstance(value, str) else json.dumps(value)
+    return raw
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def overrides(pairs: Sequence[str]) -> dict[str, str]:
+    """Return `KEY=VALUE` pairs as raw values, also those that begin with this project's name.
+
+    Raises `RenderError`.
+    """
+    raw: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise RenderError(f"--config {pair!r} has no key and value: write --config KEY=VALUE")
+        raw[key.removeprefix(f"{NAMESPACE}:")] = value
+    return raw
+
+
+def rendered(stack: str, given: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the files of `stack`, path -> text; empty where it puts none on a machine.
+
+    `given` goes over the stack's own file. Raises `RenderError` and `ConfigurationError`.
+    """
+    short = stack.rsplit("/", 1)[-1]
+    file = HERE / f"Pulumi.{short}.yaml"
+    own = stack_configuration(file.read_text("utf-8"), file.name) if file.exists() else {}
+    raw = {**own, **given}
+    program = choose(raw, short)
+    keys = {field.alias or name for name, field in program.schema.model_fields.items()}
+    defaults = program.defaults()
+    for key, value in _SHOWN_FOR.items():
+        if key in keys and key not in raw and key not in defaults:
+            raw[key] = value
+            _note(f"{key} is not set: rendered as for {value}, which decides none of these files")
+    settings = program.settings(raw)
+    for warning in settings.warnings():
+        _note(warning)
+    files: Callable[[Settings, str], Mapping[str, str]] | None
+    files = getattr(import_module(f"stacks.{program.module}"), "files", None)
+    if files is None:
+        _note(f"{program.name} puts no files on a machine: it runs where pulumi does")
+        return {}
+    try:
+        return files(settings, short)
+    except ValueError as error:
+        raise RenderError(f"{stack} can't be rendered: {error}") from None
+
+
+def write_tree(files: Mapping[str, str], folder: Path) -> None:
+    """Write `files` below `folder`, in place of those that an earlier call wrote there.
+
+    Raises `RenderError` for a folder that holds anything else.
+    """
+    manifest = folder / MANIFEST
+    if manifest.is_file():
+        _remove(manifest, folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RenderError(
+            f"{folder} is there and holds what was not rendered into it: name another folder, or "
+            "empty this one"
+        )
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        if text.startswith("#!"):
+            path.chmod(0o755)
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest.write_text("".join(f"{name}\n" for name in sorted(files)), encoding="utf-8")
+
+
+def _remove(manifest: Path, folder: Path) -> None:
+    """Remove what `manifest` lists below `folder`, and the folders that are empty then."""
+    root = folder.resolve()
+    for name in manifest.read_text(encoding="utf-8").splitlines():
+        path = (root / name).resolve()
+        if not path.is_relative_to(root):
+            raise RenderError(f"{manifest} names {name}, which lies outside of {folder}: remove it")
+        path.unlink(missing_ok=True)
+        for parent in path.parents:
+            if parent == root or not parent.is_dir() or any(parent.iterdir()):
+                break
+            parent.rmdir()
+    manifest.unlink()
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the files, or write them; returns 1 where the stack can't be rendered."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.render", description=__doc__)
+    parser.add_argument("stack", metavar="STACK", help="a stack's or a program's name")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="write a tree of files there")
+    parser.add_argument(
+        "--config",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a key of the stack's configuration, over its file; may be repeated",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        files = rendered(options.stack, overrides(options.config))
+        if options.out is not None and files:
+            write_tree(files, options.out)
+            print(f"{len(files)} files are in {options.out}")
+            return 0
+    except (ConfigurationError, RenderError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    for name, text in files.items():
+        print(f"==== {name}\n{text}" if text.endswith("\n") else f"==== {name}\n{text}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

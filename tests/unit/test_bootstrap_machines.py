@@ -1,0 +1,135 @@
+"""scripts/up, down and doctor for stacks with a machine of their own in a cloud."""
+
+from pathlib import Path
+
+import pytest
+from fake_machine import KEY, Machine, make_machine
+
+BOOT = "gcp:my-project/europe-west4-a/llm-endpoint-cpu-vm"
+URL = "https://203.0.113.7"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    machine = make_machine(tmp_path)
+    machine.put_stack("cpu-vm")
+    return machine
+
+
+def serving(machine: Machine) -> None:
+    machine.put_outputs(
+        endpoint_url=URL,
+        model="m",
+        ca_certificate="PEM",
+        verification={"verified_at": "2026-01-01", "boot": BOOT},
+    )
+
+
+def option(arguments: list[str], name: str) -> str:
+    return arguments[arguments.index(name) + 1]
+
+
+def test_a_machine_that_was_not_changed_is_waited_for_through_a_boot(machine: Machine):
+    serving(machine)
+    config = machine.root / "stacks" / "Pulumi.cpu-vm.yaml"
+    text = 'config:\n  llm-endpoint:allowed_cidrs: \'["203.0.113.0/24", "192.0.2.1/32"]\'\n'
+    config.write_text(text, encoding="utf-8")
+    up = machine.run("scripts/up", "cpu-vm")
+    assert up.returncode == 0, up.stderr
+    [(arguments, key)] = machine.verifications
+    assert arguments[0] == URL
+    assert key == KEY
+    assert float(option(arguments, "--wait-seconds")) >= 900
+    assert option(arguments, "--boot") == BOOT
+    assert option(arguments, "--stack") == "cpu-vm"
+    assert option(arguments, "--allowed-cidrs") == "203.0.113.0/24,192.0.2.1/32"
+    assert option(arguments, "--ca-file").endswith("cpu-vm-ca.pem")
+    assert "--quiet" not in arguments
+    assert f"Checking that {URL} answers" in up.stderr
+    assert "20 at most" in up.stderr
+    assert f"curl -sS {URL}/v1/chat/completions --cacert" in up.stdout
+
+
+def test_a_receipt_is_not_shown_at_the_end_of_up(machine: Machine):
+    serving(machine)
+    verify = machine.root / "scripts" / "verify" / "__main__.py"
+    verify.write_text("print('the receipt')\n", encoding="utf-8")
+    up = machine.run("scripts/up", "cpu-vm")
+    assert up.returncode == 0
+    assert "the receipt" not in up.stdout
+
+
+def test_everybody_being_let_in_is_no_list_to_hold_a_caller_against(machine: Machine):
+    serving(machine)
+    config = machine.root / "stacks" / "Pulumi.cpu-vm.yaml"
+    config.write_text("config:\n  llm-endpoint:allowed_cidrs: world\n", encoding="utf-8")
+    machine.run("scripts/up", "cpu-vm")
+    assert "--allowed-cidrs" not in machine.verifications[0][0]
+
+
+def test_a_machine_that_does_not_answer_fails_up_and_its_reasons_stand_above(machine: Machine):
+    serving(machine)
+    up = machine.run("scripts/up", "cpu-vm", VERIFY_STATUS="3")
+    assert up.returncode == 1
+    assert up.stderr.count("chat: nothing came") == 1
+    assert "then scripts/up cpu-vm" in up.stderr
+    assert "curl" not in up.stdout
+
+
+def test_a_local_server_is_waited_for_as_before(machine: Machine):
+    machine.put_stack("local")
+    machine.put_outputs(endpoint_url="http://127.0.0.1:1", verification={"boot": None})
+    machine.run("scripts/up")
+    [(arguments, _)] = machine.verifications
+    assert option(arguments, "--wait-seconds") == "60"
+    assert "--boot" not in arguments
+    assert "--quiet" in arguments
+
+
+def protected_disk(machine: Machine) -> None:
+    urn = "urn:pulumi:cpu-vm::llm-endpoint::gcp:compute/disk:Disk::cpu-vm-cache"
+    machine.put_resources(
+        {"urn": "urn:pulumi:cpu-vm::llm-endpoint::pulumi:pulumi:Stack::s"},
+        {"urn": urn, "protect": True},
+    )
+
+
+def test_down_leaves_what_keep_data_protects_and_says_that_it_bills(machine: Machine):
+    protected_disk(machine)
+    down = machine.run("scripts/down", "cpu-vm")
+    assert down.returncode == 0
+    assert machine.pulumi_calls[-1] == (
+        "destroy --yes --skip-preview --suppress-outputs --stack cpu-vm --exclude-protected "
+        "--non-interactive"
+    )
+    assert "protected (keep_data): cpu-vm-cache. That stays and goes on billing" in down.stdout
+    assert "scripts/pulumi state unprotect --all --yes --stack cpu-vm" in down.stdout
+    assert "Nothing of it bills" not in down.stdout
+
+
+def test_down_of_a_part_is_left_to_the_person(machine: Machine):
+    protected_disk(machine)
+    machine.run("scripts/down", "cpu-vm", "--target=x")
+    assert "--exclude-protected" not in machine.pulumi_calls[-1]
+
+
+def test_down_without_anything_protected_takes_all_of_it(machine: Machine):
+    machine.put_outputs(billing=[{"resource": "a disk", "running": True, "parked": True}])
+    down = machine.run("scripts/down", "cpu-vm")
+    assert "--exclude-protected" not in machine.pulumi_calls[-1]
+    assert down.stdout == "cpu-vm is down. Nothing of it bills any more (what did: a disk).\n"
+
+
+def test_doctor_of_a_cloud_stack_asks_the_cloud_too(machine: Machine):
+    doctor = machine.run("scripts/doctor", "cpu-vm")
+    assert doctor.stdout.splitlines()[-1] == "problem: of the cloud, for cpu-vm"
+    assert doctor.returncode == 1
+    assert "model hub" not in doctor.stdout
+    assert "default model" not in doctor.stdout
+
+
+def test_doctor_of_a_stack_without_a_program_names_those_there_are(machine: Machine):
+    doctor = machine.run("scripts/doctor", "mine")
+    assert doctor.returncode == 1
+    assert "there is cpu-vm, local" in doctor.stdout
+    assert "of the cloud" not in doctor.stdout

@@ -1,0 +1,125 @@
+"""`python -m machine.gateway` as systemd runs it: its settings, its port, its end."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+from gateway_harness import CHAT, ModelServer, Stream, asynchronous, bearer, write_keys
+
+from machine.config import Config
+from machine.gateway import __main__ as command
+from machine.gateway.settings import Limits, Settings, Upstream, from_config
+from machine.paths import Paths
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def server(name: str, port: int, api_path: str) -> dict[str, object]:
+    return {
+        "name": name,
+        "model": "owner/repo:file.gguf",
+        "engine": "llama-wheel",
+        "port": port,
+        "pull": None,
+        "probe": {"path": "/health", "loading_status": 503},
+        "api_path": api_path,
+        "context_tokens_total": None,
+        "slots": None,
+        "kv_type": None,
+    }
+
+
+CONFIG = {
+    "keys_secret": "x-keys",
+    "ca_secret": None,
+    "tls": "acme",
+    "domain": "llm.example.com",
+    "packages": [],
+    "cache_disk": None,
+    "caddy": {"version": "v2.11.9", "url": "", "sha512": ""},
+    "engines": {"llama-wheel": {"requirements": "llama-wheel", "source": None}},
+    "servers": [server("chat", 8081, "/v1"), server("embeddings", 8082, "/v3")],
+    "gateway": {"port": 8080, "active_requests": 3, "body_bytes": 99, "request_seconds": 60},
+    "watchdog": {"idle_minutes": None, "stop": {"kind": "power_off"}},
+}
+
+
+def test_the_gateways_settings_are_those_of_the_machine(tmp_path: Path):
+    path = Paths(tmp_path).config
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(CONFIG))
+    assert from_config(Config.load(path)) == Settings(
+        port=8080,
+        upstreams=(
+            Upstream("chat", 8081, "/v1", "/health", 503),
+            Upstream("embeddings", 8082, "/v3", "/health", 503),
+        ),
+        limits=Limits(active_requests=3, body_bytes=99, request_seconds=60),
+    )
+
+
+def test_a_machine_without_settings_is_a_failure_for_good(tmp_path: Path, capsys):
+    assert command.main(["--root", str(tmp_path)]) == 78
+    assert "machine.json" in capsys.readouterr().err
+
+
+async def _until_serving(port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.01)
+        else:
+            writer.close()
+            return
+
+
+@pytest.mark.parametrize("patient", [True, False])
+@asynchronous
+async def test_sigterm_lets_a_stream_end_but_not_for_ever(
+    tmp_path: Path, monkeypatch, capsys, patient: bool
+):
+    monkeypatch.setattr(command, "GRACE_SECONDS", 10 if patient else 0.05)
+    model, stream, paths, port = ModelServer(), Stream(), Paths(tmp_path), free_port()
+    model.replies[CHAT] = stream
+    write_keys(paths, default="sk-a")
+    async with model.server() as upstream, aiohttp.ClientSession() as client:
+        assert upstream.port is not None
+        settings = Settings(
+            port, (Upstream("chat", upstream.port, "/v1", "/health", 503),), Limits(4, 1000, 60)
+        )
+        serving = asyncio.create_task(command.serve(settings, paths))
+        await _until_serving(port)
+        url = f"http://127.0.0.1:{port}{CHAT}"
+        async with client.post(url, headers=bearer("sk-a"), data=b"{}") as answer:
+            stream.send(b"data: {}\n\n")
+            await answer.content.readany()
+            os.kill(os.getpid(), signal.SIGTERM)
+            if patient:
+                while True:
+                    try:
+                        _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    except ConnectionRefusedError:
+                        break
+                    writer.close()
+                    await asyncio.sleep(0.01)
+                stream.send(b"data: [DONE]\n\n")
+                stream.end()
+                assert await answer.read() == b"data: [DONE]\n\n"
+            else:
+                with pytest.raises(aiohttp.ClientError):
+                    await answer.read()
+        await serving
+        if not patient:
+            await stream.left.wait()
+    entry = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (entry["status"], entry["end"]) == (200, "complete" if patient else "gateway stopped")

@@ -1,0 +1,67 @@
+"""The size of a model, guessed from its name: close where it can be told, and silent elsewhere."""
+
+import pytest
+
+from components.model_reference import parse_model_reference
+from components.model_size import guess
+
+# Sizes of the files as the hub lists them, in GB.
+KNOWN = {
+    "bartowski/Qwen2.5-7B-Instruct-GGUF:Qwen2.5-7B-Instruct-Q4_K_M.gguf": 4.68,
+    "bartowski/Qwen2.5-7B-Instruct-GGUF:Qwen2.5-7B-Instruct-IQ3_M.gguf": 3.57,
+    "bartowski/Qwen2.5-7B-Instruct-GGUF:Qwen2.5-7B-Instruct-Q8_0.gguf": 8.10,
+    "bartowski/Qwen2.5-7B-Instruct-GGUF:Q6_K": 6.25,
+    "bartowski/Qwen2.5-7B-Instruct-GGUF:Q5_K_L": 5.78,
+    "bartowski/Qwen2.5-7B-Instruct-GGUF": 4.68,
+    "bartowski/Qwen2.5-72B-Instruct-GGUF:Qwen2.5-72B-Instruct-Q4_K_M.gguf": 47.4,
+    "bartowski/Qwen2.5-72B-Instruct-GGUF:Qwen2.5-72B-Instruct-IQ3_M.gguf": 35.5,
+    "unsloth/Qwen3-4B-Instruct-2507-GGUF:Qwen3-4B-Instruct-2507-Q4_K_M.gguf": 2.50,
+    "TheBloke/Mixtral-8x7B-Instruct-v0.1-GGUF:mixtral-8x7b-instruct-v0.1.Q4_K_M.gguf": 26.44,
+    "https://example.org/models/llama-3.1-8b-instruct-f16.gguf": 16.07,
+}
+
+
+@pytest.mark.parametrize("reference", KNOWN)
+def test_a_name_tells_the_size_within_a_seventh(reference: str):
+    size = guess(parse_model_reference(reference))
+    assert size is not None
+    assert size.size_bytes / 1e9 == pytest.approx(KNOWN[reference], rel=1 / 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("SmolLM2-135M-Instruct-Q8_0", 135e6),
+        ("qwen2.5-0.5b-instruct-q4_k_m", 0.5e9),
+        ("Qwen3-30B-A3B-Instruct-Q4_K_M", 30e9),
+        ("gpt-oss-20b-mxfp4", 20e9),
+        ("model_7b_chat-Q4_0", 7e9),
+    ],
+)
+def test_parameters_are_read_as_names_spell_them(name: str, parameters: float):
+    size = guess(parse_model_reference(f"o/r:{name}.gguf"))
+    assert size is not None
+    assert size.parameters == parameters
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "o/Phi-3-mini-4k-instruct-gguf:Q4_K_M",
+        "o/llama-7b-4bit-GGUF:weights.gguf",
+        "o/gemma-3n-E2B-GGUF:Q4_0",
+        "https://example.org/model.gguf",
+        "builtin:stand-in",
+        "o/v0.1b7-GGUF:Q8_0",
+    ],
+)
+def test_what_a_name_does_not_tell_is_not_guessed(reference: str):
+    assert guess(parse_model_reference(reference)) is None
+
+
+def test_the_longest_name_of_a_quantisation_is_meant():
+    small = guess(parse_model_reference("o/m-7B-GGUF:IQ2_XXS"))
+    large = guess(parse_model_reference("o/m-7B-GGUF:IQ2_XS"))
+    assert small is not None
+    assert large is not None
+    assert small.bits_per_weight < large.bits_per_weight
