@@ -64,7 +64,7 @@ class EmulatedCloud:
     def run(self, *words: str, seconds: float = SECONDS) -> Done:
         """Run `pulumi WORDS`, wherever it ends."""
         done = subprocess.run(
-            [*self.prefix, "pulumi", *words, "--non-interactive"],
+            [*self.prefix, "pulumi", "--non-interactive", *words],
             cwd=self.root,
             env=self.environment(),
             stdin=subprocess.DEVNULL,

@@ -56,6 +56,10 @@ FetchedModel = Annotated[ModelReferenceText, AfterValidator(_fetched)]
 class VmSettings(Settings):
     """The keys of every program that serves from a virtual machine."""
 
+    model: FetchedModel = Field(
+        description="The model: `owner/repo:file.gguf`, `owner/repo:QUANT`, or "
+        "`https://…/file.gguf`; it is fetched by the machine.",
+    )
     engine: Literal["llama_cpp", "localllm"] = Field(
         default="llama_cpp",
         description="What serves the model: llama.cpp's own server, or Google's `localllm`, which "
@@ -104,7 +108,8 @@ class VmSettings(Settings):
         tuple[str, ...], BeforeValidator(command_line), AfterValidator(flags)
     ] = Field(
         default=(),
-        description="Further `llama-server` flags, as on its command line; the last of two wins.",
+        description="Further flags of the engine, as on its command line: `llama-server`'s, or with "
+        "`localllm` those of `llama_cpp.server`. The last of two wins.",
     )
     allowed_cidrs: Annotated[
         tuple[str, ...], BeforeValidator(words), AfterValidator(network.cidrs)
@@ -139,7 +144,7 @@ class VmSettings(Settings):
     )
     keep_data: bool = Field(
         default=False,
-        description="Refuse to delete that disk with the stack.",
+        description="Refuse to delete the disk of the models, with the stack too.",
     )
     labels: Annotated[
         dict[str, str], BeforeValidator(network.label_pairs), AfterValidator(network.labels)
@@ -152,11 +157,6 @@ class VmSettings(Settings):
         description="When the machine starts and stops by the clock, as in `start 0 8 * * 1-5; "
         "stop 0 20 * * 1-5; Europe/Berlin`.",
     )
-
-    @field_validator("model")
-    @classmethod
-    def _fetched_model(cls, value: str) -> str:
-        return _fetched(value)
 
     @field_validator("idle_minutes")
     @classmethod

@@ -13,13 +13,14 @@ import json
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from emulator.plugin.errors import PluginError
 
-from .resources import ADDRESS, INSTANCE, SECRET_VERSION, TYPES, Fields, Where, number
+from .resources import ADDRESS, DISK, INSTANCE, SECRET_VERSION, TYPES, Fields, Where, number
 
 _MACHINE_SECONDS = 300
 
@@ -69,7 +70,6 @@ class Cloud:
         self._write(token, made)
         if token == SECRET_VERSION:
             payload = self._payload(str(filled["secret"]))
-            payload.parent.mkdir(parents=True, exist_ok=True)
             payload.touch(mode=0o600)
             payload.write_text(str(filled["secretData"]), encoding="utf-8")
         if token == INSTANCE:
@@ -85,12 +85,12 @@ class Cloud:
             return None
         return self._seen(token, Made(**json.loads(file.read_text(encoding="utf-8"))))
 
-    def update(self, token: str, identity: str, inputs: Fields, where: Where) -> Made:
+    def update(self, token: str, identity: str, inputs: Fields) -> Made:
         """Change a resource in place. Raises `CloudError`."""
-        if self.read(token, identity) is None:
+        before = self.read(token, identity)
+        if before is None:
             raise CloudError(f"Error 404: The resource '{identity}' was not found, notFound")
-        filled = self._filled(token, inputs, where)
-        made = Made(identity, inputs, self._added(token, filled, identity))
+        made = Made(identity, inputs, before.added)
         self._write(token, made)
         if token == INSTANCE:
             wanted = str(inputs.get("desiredStatus") or "")
@@ -111,11 +111,16 @@ class Cloud:
         filled: Fields = {"project": where.project, "region": where.region, "zone": where.zone}
         filled |= {name: value for name, value in inputs.items() if value is not None}
         if token == SECRET_VERSION:
-            secret = str(inputs["secret"])
-            count = len(list((self.folder / "resources").glob(f"{_safe(token)}*")))
-            filled["version"] = str(count + 1)
-            filled["secret"] = secret
+            filled["version"] = str(self._next_version(str(inputs["secret"])))
         return filled
+
+    def _next_version(self, secret: str) -> int:
+        """Count up for good: a version that was destroyed keeps its number."""
+        counter = self._payload(secret).with_suffix(".versions")
+        counter.parent.mkdir(parents=True, exist_ok=True)
+        number = int(counter.read_text(encoding="utf-8")) + 1 if counter.exists() else 1
+        counter.write_text(str(number), encoding="utf-8")
+        return number
 
     def _added(self, token: str, filled: Fields, identity: str) -> Fields:
         named: Fields = {
@@ -124,6 +129,8 @@ class Cloud:
         added = named | TYPES[token].adds(filled, identity)
         if token == ADDRESS:
             added["address"] = self.address
+        if token == DISK:
+            added["diskId"] = number(f"{identity} {time.time_ns()}")
         if token == SECRET_VERSION:
             added |= {"name": identity, "version": filled["version"], "enabled": True}
         return added
@@ -136,7 +143,7 @@ class Cloud:
 
     def _run(self, action: str, made: Made) -> str:
         if not self.machine:
-            return "RUNNING"
+            return str(made.inputs.get("desiredStatus") or "RUNNING")
         done = subprocess.run(
             [*self.machine, action],
             input=json.dumps({"id": made.identity, **made.inputs, **made.added}),

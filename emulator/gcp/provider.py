@@ -168,7 +168,7 @@ class GcpProvider(ResourceProviderServicer):
                 state = parse_struct(request.olds)
                 return provider_pb2.UpdateResponse(properties=render_struct({**state, **inputs}))
             token = _token(request.urn)
-            made = cloud().update(token, request.id, _plain(inputs), self._where)
+            made = cloud().update(token, request.id, _plain(inputs))
             return provider_pb2.UpdateResponse(properties=render_struct(_outputs(inputs, made)))
 
     def Delete(self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext) -> Empty:

@@ -71,6 +71,7 @@ def _instance(inputs: Fields, identity: str) -> Fields:
 
 
 ADDRESS = "gcp:compute/address:Address"
+DISK = "gcp:compute/disk:Disk"
 SECRET_VERSION = "gcp:secretmanager/secretVersion:SecretVersion"  # noqa: S105 (a type's name)
 INSTANCE = "gcp:compute/instance:Instance"
 
@@ -97,7 +98,7 @@ TYPES: Mapping[str, Kind] = {
         frozenset({"name", "project", "network", "direction"}),
         _linked,
     ),
-    "gcp:compute/disk:Disk": Kind(
+    DISK: Kind(
         _ZONAL + "disks/{name}", frozenset({"name", "project", "zone", "type", "image"}), _linked
     ),
     "gcp:compute/resourcePolicy:ResourcePolicy": Kind(

@@ -9,7 +9,6 @@ from scripts.verify.bounds import Deadline, bounded
 from scripts.verify.outcome import TimedOut
 from scripts.verify.shape import dig_text
 
-
 LOOK_SECONDS = 15.0
 """What the one look may take, finding the credentials included."""
 

@@ -16,9 +16,12 @@ POLL_SECONDS = 3.0
 READ_SECONDS = 60.0
 """What one reading of a console may take in all, its first credentials included."""
 PATIENCE_SECONDS = 5.0
-"""How long a reading is waited for at a time: the endpoint is asked meanwhile."""
+"""How long a reading is waited for; a slower one goes on while the endpoint is asked."""
 LAST_STAGES = frozenset({"server", "gateway"})
 """The stages after which the endpoint serves: the model is loaded, and the gateway answers."""
+
+WHOLE = "ready"
+"""The stage that stands for all of them."""
 
 
 @dataclass
@@ -46,7 +49,7 @@ class Boot:
     def failure(self) -> Failure | None:
         """Look, at most every few seconds; return why waiting on is useless, or None."""
         self._poll()
-        for record in self._log.stages.values():
+        for record in self._stages():
             self._show(record.stage, record.shown)
         machine = self._machine
         if machine is not None and machine.is_stopped:
@@ -82,7 +85,7 @@ class Boot:
 
     def where(self) -> str:
         """Return how far the boot has come, as the end of a sentence; "" where nobody tells."""
-        records = list(self._log.stages.values()) or ([self._gateway] if self._gateway else [])
+        records = self._stages() or ([self._gateway] if self._gateway else [])
         at = [record.shown for record in records if record.state != "done"]
         if at:
             return f"the machine's boot is at {'; '.join(at)}"
@@ -102,10 +105,16 @@ class Boot:
         """Return the last lines of the console."""
         return tuple(self.scrub(line) for line in self._log.tail)
 
+    def _stages(self) -> list[StageRecord]:
+        """Return the records, without one of the whole that only repeats a stage's."""
+        records = self._log.stages.values()
+        return [one for one in records if one.stage != WHOLE or one.state == "done"]
+
     def _poll(self) -> None:
         """Read what came on the console since, without waiting long for it."""
         if self.console is None:
             return
+        patience = 0.0
         if self._reading is None:
             now = self.clock()
             if self._asked is not None and now - self._asked < POLL_SECONDS:
@@ -115,7 +124,8 @@ class Boot:
             self._reading = Task(
                 Deadline(READ_SECONDS), lambda: (console.machine(), console.read())
             )
-        if not self._reading.ends_within(PATIENCE_SECONDS):
+            patience = PATIENCE_SECONDS
+        if not self._reading.ends_within(patience):
             return
         reading, self._reading = self._reading, None
         try:

@@ -77,7 +77,7 @@ def verify(options: Options, scrubber: Scrubber, output: Output) -> Verdict:
             reason = f'after "{next(c.name for c in done if c.status == "failed")}" failed'
             done.append(Check(name, "skipped", 0.0, reason=reason))
             continue
-        check, failure = _perform(name, step, server)
+        check, failure = _perform(name, step, server, waiter.boot)
         done.append(check)
         output.check(check)
     receipt = Receipt(
@@ -139,10 +139,12 @@ def _bounded_step(check: Callable[[Context, Deadline], str], context: Context) -
     return step
 
 
-def _perform(name: str, step: Step, server: LocalServer) -> tuple[Check, Failure | None]:
+def _perform(
+    name: str, step: Step, server: LocalServer, boot: Boot
+) -> tuple[Check, Failure | None]:
     """Do one step; return its check and, where it failed, why.
 
-    A check that fails because the server died says that it died.
+    A check that fails because the server died, or its machine, says that it died.
     """
     began = time.perf_counter()
 
@@ -162,7 +164,7 @@ def _perform(name: str, step: Step, server: LocalServer) -> tuple[Check, Failure
             excerpt(server.scrub(f"{type(error).__name__}: {error}")),
             "this is a defect of scripts.verify: report it",
         )
-    death = None if failure.never_ready else server.death()
+    death = None if failure.never_ready else server.death() or boot.failure()
     if death is not None:
         death.seen = f"{death.seen}, and before that: {failure.seen}"
         failure = death

@@ -135,7 +135,7 @@ def as_nobody() -> dict[str, int]:
 
 @dataclass
 class Caddy:
-    """A running Caddy: its ports, its admin socket, what it has logged so far."""
+    """A running Caddy: its port, its admin socket, what it has logged so far."""
 
     program: Path
     caddyfile: Path
@@ -143,7 +143,6 @@ class Caddy:
     folder: Path
     process: subprocess.Popen[bytes]
     https: int
-    http: int
     host: str
     log: Path = field(repr=False)
 
@@ -175,19 +174,18 @@ async def running(
 ) -> AsyncIterator[Caddy]:
     """Run Caddy in `folder` until the block ends, from when it has a certificate."""
     storage, log = folder / "storage", folder / "caddy.log"
-    storage.mkdir()
+    storage.mkdir(exist_ok=True)
     own(storage)
     with closing(socket.socket(socket.AF_UNIX)) as admin:
         # As the .socket unit makes it.
+        (folder / "admin.sock").unlink(missing_ok=True)
         admin.bind(str(folder / "admin.sock"))
         (folder / "admin.sock").chmod(0o600)
         admin.listen(16)
-        https, http = free_port(), free_port()
         variables = {
             "HOME": str(storage),
             "LLM_ENDPOINT_HOST": host,
-            "LLM_ENDPOINT_HTTPS_PORT": str(https),
-            "LLM_ENDPOINT_HTTP_PORT": str(http),
+            "LLM_ENDPOINT_HTTPS_PORT": str(free_port()),
             "LLM_ENDPOINT_CADDY_ADMIN": f"fd/{admin.fileno()}",
             "LLM_ENDPOINT_CADDY_STORAGE": str(storage),
             "RUNTIME_DIRECTORY": str(storage),
@@ -204,10 +202,10 @@ async def running(
                 pass_fds=(admin.fileno(),),
                 **as_nobody(),
             )
-        made = (program, caddyfile, variables, folder, process, https, http, host, log)
+        https = int(variables["LLM_ENDPOINT_HTTPS_PORT"])
         try:
             await _until_certified(process, host, https, log)
-            yield Caddy(*made)
+            yield Caddy(program, caddyfile, variables, folder, process, https, host, log)
         finally:
             process.terminate()
             try:

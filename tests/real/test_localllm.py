@@ -261,7 +261,7 @@ def verified(port: int) -> dict:
          "--probe-path", launch(OPTIONS).probe.path],
         cwd=CHECKOUT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert process.stdout, process.stderr
+    assert process.returncode == 0, process.stderr
     return json.loads(process.stdout)
 
 
@@ -310,8 +310,8 @@ def test_the_options_of_the_launch_reach_the_server(server: int, python: Path):
 
 def test_the_server_is_verified(server: int, stand_in: Path):
     receipt = verified(server)
+    assert receipt["status"] == "passed"
     assert receipt["model"]["id"] == str(stand_in)
-    print(json.dumps(receipt))
 
 
 def test_the_tool_pulls_runs_and_lists_and_its_server_is_verified(

@@ -24,7 +24,7 @@ from machine.paths import Paths
 KEY = "sk-default-0123456789"
 CHAT = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
-BOUND_SECONDS = 20
+BOUND_SECONDS = 60
 
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

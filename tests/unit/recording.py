@@ -110,6 +110,7 @@ def _computed(token: str, name: str, inputs: Mapping[str, object]) -> dict[str, 
     of_kind: dict[str, dict[str, object]] = {
         "Account": {"email": account, "member": f"serviceAccount:{account}"},
         "Address": {"address": "198.51.100.7"},
+        "Disk": {"diskId": f"{name}-number"},
         "Instance": {"instanceId": f"{name}-number", "currentStatus": inputs.get("desiredStatus")},
         "InstanceTemplate": {"selfLinkUnique": f"{link}?uniqueId=1"},
         "IAMCustomRole": {"name": f"projects/p/roles/{inputs.get('roleId')}"},

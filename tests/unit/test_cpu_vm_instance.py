@@ -49,12 +49,13 @@ def test_every_name_in_the_cloud_begins_with_the_base_name():
                 assert value.startswith(NAME), entry.name
 
 
-def test_the_machine_is_told_what_was_rendered_and_nothing_of_its_project():
+def test_the_machine_is_told_what_was_rendered_and_which_cache_disk_it_has():
     made = rendered(PLAN)
     told = instance(deployed()).inputs["metadata"]
     assert told == {
         "user-data": made.user_data,
         "startup-script": made.startup_script,
+        "cache-disk": "vm-cache-number",
         "enable-oslogin": "TRUE",
         "block-project-ssh-keys": "TRUE",
         "serial-port-logging-enable": "TRUE",
@@ -70,7 +71,11 @@ def test_the_metadata_is_no_larger_than_compute_engine_takes():
 
 def test_what_a_machine_reads_at_its_first_boot_replaces_it_the_old_one_first():
     made = instance(deployed())
-    assert made.replace_on_changes == ('metadata["user-data"]', 'metadata["startup-script"]')
+    assert made.replace_on_changes == (
+        'metadata["user-data"]',
+        'metadata["startup-script"]',
+        'metadata["cache-disk"]',
+    )
     assert made.delete_before_replace
     assert made.inputs["name"] == NAME
 
@@ -110,6 +115,13 @@ def test_the_cache_disk_is_attached_by_its_device_name_and_outlives_the_machine(
     assert attached["deviceName"] == PLAN.cache_disk
     assert attached["source"].endswith("/vm-cache")
     assert "vm-instance" not in disk.dependencies
+
+
+def test_a_cache_disk_that_was_made_anew_gets_a_machine_that_mounts_it():
+    # Its link stays the same, so that only its number tells.
+    made = instance(deployed())
+    assert made.input_dependencies["metadata"] == {"vm-cache"}
+    assert 'metadata["cache-disk"]' in made.replace_on_changes
 
 
 def test_a_plan_without_a_cache_disk_makes_none():

@@ -1,6 +1,7 @@
 """Google's REST APIs and credentials: asked politely, and with the token in no message."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,3 +200,18 @@ def test_a_post_carries_its_body(google: FakeApis):
     google.on("cloudbilling/v1/x:test", echo)
     seen = api(google).post(BILLING, "x:test", {"permissions": ["a"]})
     assert seen == {"method": "POST", "body": {"permissions": ["a"]}}
+
+
+def test_a_local_stack_loads_nothing_of_google():
+    code = (
+        "import sys, stacks.local, scripts.verify.run, scripts.verify.__main__; "
+        "print([m for m in sys.modules if m.startswith(('scripts.gcp', 'google.auth'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"

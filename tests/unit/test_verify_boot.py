@@ -1,14 +1,18 @@
 """A machine's boot as its console and its gateway tell it: stages, early failure, silence."""
 
+import itertools
 import json
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fake_endpoint import MODELS, Exchange, FakeEndpoint, verified
+from fake_endpoint import CHAT, MODELS, Exchange, FakeEndpoint, verified
 
+from machine.status import State, Status
 from scripts.verify import boot as boot_module
 from scripts.verify.boot import Boot
 from scripts.verify.boot_log import BootLog
@@ -83,6 +87,22 @@ def test_a_record_that_comes_in_pieces_counts_once_its_line_has_ended():
     assert log.stages["model"].shown == "model: 1.2 of 4.1 GB"
 
 
+def test_what_a_machine_writes_is_what_is_read(tmp_path: Path):
+    console, boot_id = tmp_path / "console", tmp_path / "boot_id"
+    console.touch()
+    boot_id.write_text("0a1b2c3d-0000-4000-8000-000000000000\n")
+    (tmp_path / "status").mkdir()
+    status = Status(tmp_path, console, boot_id=boot_id, clock=lambda: 1795269600.5)
+    status.report("model", State.RUNNING, 'résumé of "4.1 GB"\nand more')
+    status.report("engine", State.FAILED, "pip ended with 1", ["one", "two"])
+    log = BootLog(since=datetime(2026, 11, 21, 14, tzinfo=UTC))
+    log.feed(console.read_text())
+    assert log.stages["model"].shown == 'model: résumé of "4.1 GB" and more'
+    assert log.stages["engine"].log == ("one", "two")
+    assert log.stages["engine"].boot == "0a1b2c3d"
+    assert log.stages["engine"].time == datetime(2026, 11, 21, 14, tzinfo=UTC)
+
+
 def test_only_the_newest_boot_counts():
     text = line("model", "failed", boot="aaaaaaaa") + line("packages", "done", boot="bbbbbbbb")
     assert stages(text) == {"packages": "done"}
@@ -137,6 +157,25 @@ def test_a_console_is_read_every_few_seconds_and_no_oftener():
         now += 0.5
     assert console.reads == 4
     assert boot_module.POLL_SECONDS >= 2
+
+
+def test_a_slow_console_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(boot_module, "PATIENCE_SECONDS", 0.01)
+    let_go = threading.Event()
+
+    class Slow(FakeConsole):
+        def read(self) -> Piece:
+            let_go.wait(30)
+            return super().read()
+
+    console = Slow([Piece(line("disk", "failed", "late"))])
+    boot = watch(console)
+    assert [boot.failure() for _ in range(5)] == [None] * 5
+    let_go.set()
+    failures = (boot.failure() for _ in iter(lambda: time.sleep(0.01), 0))
+    found = next(filter(None, itertools.islice(failures, 500)))
+    assert found.seen == "the stage disk failed: late"
+    assert console.reads == 1
 
 
 def test_a_stage_that_failed_ends_the_wait_at_once_with_its_log(endpoint, tmp_path: Path):
@@ -236,6 +275,32 @@ def test_a_wait_that_runs_out_names_the_stage_and_the_end_of_the_console(endpoin
     assert result.failed.log_tail[-1] == "last words"
 
 
+def test_the_stage_of_the_whole_does_not_repeat_the_one_it_waits_for():
+    lines: list[str] = []
+    text = line("model", "running", "1.2 of 4.1 GB") + line("ready", "running", "stage model: 1.2")
+    boot = watch(FakeConsole([Piece(text)]), lines)
+    boot.failure()
+    assert lines == ["model: 1.2 of 4.1 GB"]
+    assert boot.where() == "the machine's boot is at model: 1.2 of 4.1 GB"
+
+
+def test_a_boot_is_through_once_server_and_gateway_are():
+    boot = watch(
+        FakeConsole(
+            [
+                Piece(line("server", "done") + line("ready", "running")),
+                Piece(line("gateway", "done")),
+                Piece(line("ready", "done")),
+            ]
+        )
+    )
+    seen: list[bool] = []
+    for _ in range(3):
+        boot.failure()
+        seen.append(boot.is_through)
+    assert seen == [False, False, True]
+
+
 def test_a_silent_console_and_a_finished_boot_are_said_to_be_that():
     boot = watch(FakeConsole([Piece("noise\n"), Piece(line("gateway", "done"))]))
     boot.failure()
@@ -277,6 +342,21 @@ def test_what_the_gateway_failed_at_takes_its_log_from_the_console():
     with pytest.raises(Failure) as caught:
         boot.hear({"status": "failed", "stage": "server", "message": "died"})
     assert caught.value.log_tail == ("GGML_ASSERT",)
+
+
+def test_a_server_that_dies_of_a_chat_takes_the_stage_s_log(endpoint, tmp_path: Path):
+    console = tmp_path / "console"
+
+    def die(exchange: Exchange) -> None:
+        console.write_text(line("server", "failed", "killed", log=["out of memory"]))
+        exchange.error(502, "no upstream")
+
+    endpoint.on("POST", CHAT, endpoint.behave, endpoint.behave, die)
+    result = verified(endpoint, boot=f"file:{console}")
+    assert result.failed.name == "chat"
+    assert result.failed.seen is not None
+    assert result.failed.seen.startswith("the stage server failed: killed, and before that: ")
+    assert result.failed.log_tail == ("out of memory",)
 
 
 def test_a_file_is_read_as_it_grows_and_anew_when_it_is_another(tmp_path: Path):

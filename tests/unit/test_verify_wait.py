@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,18 @@ def test_loading_is_waited_for_and_reported_with_the_time(endpoint: FakeEndpoint
     found = waiter(endpoint.url, lines=lines, clock=lambda: float(next(clock))).ready()
     assert found == "HTTP 200 from /health"
     assert lines == ["ready … still loading (HTTP 503 from /health), 6 s of 60 s"]
+
+
+def test_a_long_wait_is_reported_less_often(endpoint: FakeEndpoint):
+    endpoint.on("GET", "/health", *[loading] * 40, endpoint.behave)
+    lines: list[str] = []
+    clock = iter(range(0, 1000, 5))
+    waiter(endpoint.url, seconds=600, lines=lines, clock=lambda: float(next(clock))).ready()
+    told = [int(line.rsplit(", ", 1)[1].split(" ")[0]) for line in lines]
+    assert told[:4] == [5, 10, 15, 20]
+    later = [moment for moment in told if moment > 60]
+    assert later
+    assert {after - before for before, after in pairwise(later)} == {30}
 
 
 def test_pauses_grow_to_a_second(endpoint: FakeEndpoint):

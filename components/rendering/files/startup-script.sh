@@ -25,7 +25,7 @@ report() {
 	if [ $# -gt 2 ]; then
 		record="$record, \"log\": [$3]"
 	fi
-	printf 'llm-endpoint: %s}\n' "$record" | tee /dev/console
+	printf 'llm-endpoint: %s}\n' "$record" | tee -a /dev/console
 }
 
 # The end of the log as the elements of a JSON list: printable ASCII alone, at most 4 KB.

@@ -8,10 +8,9 @@ import pulumi
 import pulumi_gcp as gcp
 from pulumi_command import local
 
-from components.compose import Place, form_for
+from components.compose import form_for
 from components.endpoint import StackOutputs, VerifiedEndpoint, parked_outputs
 from components.keys import api_keys
-from components.launch import Accelerator, Form
 from components.rendering.machine.plan import ResizeGroup, Tls
 from components.rendering.machine.render import render
 from components.targets.gcp import identity, network
@@ -20,14 +19,9 @@ from components.targets.gcp.billing import billed
 from components.targets.gcp.group import group_of_one
 from components.targets.gcp.instance import follow, plain_instance
 from components.targets.gcp.machine import Parts, cache_disk
+from components.targets.gcp.place import PLACE
 from components.targets.gcp.site import Site
 
-PLACE = Place(
-    "cpu-vm",
-    forms=(Form.PROCESS,),
-    accelerators=frozenset({Accelerator.CPU}),
-    has_gateway=True,
-)
 READY_PATH = "/health"
 KEY_SECONDS = 150
 """Seconds for which a new key may be refused: the machine reads its keys each minute, and a

@@ -154,7 +154,7 @@ def _template(
             "enable_vtpm": True,
             "enable_integrity_monitoring": True,
         },
-        metadata=metadata(parts.rendered),
+        metadata=metadata(parts),
         labels=site.labels,
         # Order alone: a new key must not touch the machine, which reads it by itself.
         opts=pulumi.ResourceOptions(parent=site.parent, depends_on=list(parts.first)),

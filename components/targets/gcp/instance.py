@@ -66,7 +66,7 @@ def plain_instance(
             "enable_vtpm": True,
             "enable_integrity_monitoring": True,
         },
-        metadata=metadata(parts.rendered),
+        metadata=metadata(parts),
         labels=site.labels,
         opts=pulumi.ResourceOptions(
             parent=site.parent,

@@ -13,8 +13,9 @@ from components.targets.gcp.args import CpuVmArgs
 from components.targets.gcp.network import Standing
 from components.targets.gcp.site import Site
 
-BOOT_METADATA = ("user-data", "startup-script")
-"""What a machine reads at its first boot alone: a change needs another machine."""
+BOOT_METADATA = ("user-data", "startup-script", "cache-disk")
+"""What tells that another machine is needed: what it reads at its first boot alone, and which cache
+disk it has. (A disk that was made anew has its old link: nothing else would tell.)"""
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,15 @@ def scheduling(*, spot: bool, max_run_seconds: int | None) -> Scheduling:
     )
 
 
-def metadata(rendered: RenderedMachine) -> Mapping[str, str]:
-    """Return what the metadata server tells the machine: no secret, and nothing of the project."""
+def metadata(parts: Parts) -> Mapping[str, pulumi.Input[str]]:
+    """Return what the metadata server tells the machine, of which nothing is a secret."""
+    disk: Mapping[str, pulumi.Input[str]] = (
+        {} if parts.cache is None else {"cache-disk": parts.cache.disk_id}
+    )
     return {
-        "user-data": rendered.user_data,
-        "startup-script": rendered.startup_script,
+        **disk,
+        "user-data": parts.rendered.user_data,
+        "startup-script": parts.rendered.startup_script,
         # SSH keys come from IAM, not from the project's metadata.
         "enable-oslogin": "TRUE",
         "block-project-ssh-keys": "TRUE",

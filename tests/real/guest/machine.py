@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import signal
 import subprocess
 import time
@@ -17,10 +16,13 @@ import psutil
 
 from guest.disk import Disk
 from guest.namespace import Network
+from guest.tools import run
 
 Seen = TypeVar("Seen")
 _RECORD = "llm-endpoint: "
+_NAME = "llm-endpoint-guest"
 _REBOOT = 133
+_REMOVAL_SECONDS = 300
 _HALT_SECONDS = 60
 _LOOK_SECONDS = 0.5
 # A virtual machine's kernel would let its systemd filter packets of a unit (IPAddressDeny=).
@@ -58,7 +60,7 @@ class Machine:
         assert self._process is None, "it is on"
         command = [
             *("systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}"),
-            *("--machine=llm-endpoint-guest", "--hostname=guest"),
+            *(f"--machine={_NAME}", "--hostname=guest"),
             *("--keep-unit", "--register=no", "--resolv-conf=off", "--timezone=off"),
             f"--network-namespace-path={self._network.machine_path}",
             *("--console=read-only", "--link-journal=no"),
@@ -117,7 +119,12 @@ class Machine:
                 process.kill()
                 process.wait(_HALT_SECONDS)
         self._process = None
-        shutil.rmtree(self.root, ignore_errors=True)
+        # systemd-nspawn leaves its lock and what it hands new mounts over by.
+        lock = self.root.with_name(f".#{self.root.name}.lck")
+        run(
+            ["rm", "-rf", self.root, lock, Path("/run/systemd/nspawn/propagate") / _NAME],
+            seconds=_REMOVAL_SECONDS,
+        )
 
     def leader(self) -> int | None:
         """Return the pid, on this machine, of the guest's pid 1; None while there is none."""

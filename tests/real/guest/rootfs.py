@@ -33,7 +33,6 @@ PACKAGES = (
     "systemd-sysv",
     "udev",
 )
-# A local resolver's address and the metadata server's name, as the image has them.
 _STARTUP_SCRIPTS = """\
 [Unit]
 Description=Google Compute Engine Startup Scripts
@@ -65,6 +64,22 @@ chmod 0700 "$script"
     echo "startup-script: $line" >/dev/console
 done
 """
+# systemd-nspawn lays a boot id of the guest's own over the kernel's, where sandboxed services don't
+# see it: all of a real machine's see one.
+_ONE_BOOT_ID = """\
+[Unit]
+Description=One boot id for all
+DefaultDependencies=no
+Before=sysinit.target systemd-journald.service
+
+[Service]
+Type=oneshot
+ExecStart=-umount /proc/sys/kernel/random/boot_id
+ExecStart=-umount /proc/sys/kernel/random/boot_id
+
+[Install]
+WantedBy=sysinit.target
+"""
 _FILES = {
     "etc/apt/sources.list.d/debian.sources": apt_sources.sources(apt_sources.PUBLIC),
     "etc/hostname": "guest\n",
@@ -72,6 +87,7 @@ _FILES = {
     "etc/locale.conf": "LANG=C.UTF-8\n",
     "etc/resolv.conf": "nameserver 169.254.169.254\n",
     "etc/systemd/system/google-startup-scripts.service": _STARTUP_SCRIPTS,
+    "etc/systemd/system/one-boot-id.service": _ONE_BOOT_ID,
     "usr/local/sbin/google-startup-scripts": _STARTUP_SCRIPTS_PROGRAM,
     # What trusts the public authorities by a list of its own trusts the test's by the system's.
     "etc/systemd/system.conf.d/certificates.conf": (
@@ -82,6 +98,10 @@ _FILES = {
 }
 # The network is this test's own doing, and the machine's daily chores are not its subject.
 _MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "systemd-networkd.service")
+_WANTED = {
+    "google-startup-scripts.service": "multi-user.target",
+    "one-boot-id.service": "sysinit.target",
+}
 _REMOVED = ("etc/apt/sources.list", "etc/fstab", "etc/machine-id")
 _BUILD_SECONDS = 900
 
@@ -130,9 +150,10 @@ def _finish(root: Path) -> None:
     # Empty: the machine gets its identity at its first boot.
     (root / "etc/machine-id").touch()
     units = root / "etc/systemd/system"
-    wants = units / "multi-user.target.wants"
-    wants.mkdir(exist_ok=True)
-    (wants / "google-startup-scripts.service").symlink_to("../google-startup-scripts.service")
+    for name, target in _WANTED.items():
+        wants = units / f"{target}.wants"
+        wants.mkdir(exist_ok=True)
+        (wants / name).symlink_to(f"../{name}")
     for name in _MASKED:
         (units / name).unlink(missing_ok=True)
         (units / name).symlink_to("/dev/null")
