@@ -108,8 +108,8 @@ class VmSettings(Settings):
         tuple[str, ...], BeforeValidator(command_line), AfterValidator(flags)
     ] = Field(
         default=(),
-        description="Further flags of the engine, as on its command line: `llama-server`'s, or with "
-        "`localllm` those of `llama_cpp.server`. The last of two wins.",
+        description="Further flags of the engine, as on its command line: `llama-server`'s, or "
+        "with `localllm` those of `llama_cpp.server`. The last of two wins.",
     )
     allowed_cidrs: Annotated[
         tuple[str, ...], BeforeValidator(words), AfterValidator(network.cidrs)

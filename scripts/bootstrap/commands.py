@@ -107,7 +107,7 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
     partial = any(argument.partition("=")[0] in _PARTIAL for argument in rest)
     kept = [] if partial or stack.is_local(checkout, name) else _protected(ready, name)
     if kept:
-        # Asked to delete what is protected, pulumi would delete nothing at all.
+        # Asked to delete what is protected, pulumi fails half-way.
         rest = [*rest, "--exclude-protected"]
         note(f"Protected, and left as it is (keep_data): {', '.join(kept)}")
     status = _pulumi(ready, ["destroy", "--yes", "--skip-preview", *QUIET, "--stack", name, *rest])

@@ -74,15 +74,17 @@ class Releases:
         return Unreachable("; ".join(reasons))
 
 
-def parse_checksums(text: str) -> dict[str, str]:
-    """Return the sha256 of each file in lines of `<sha256>  <file>`. Raises `Unreachable`.
+def parse_checksums(text: str, digits: int = 64) -> dict[str, str]:
+    """Return the digest of each file in lines of `<digest>  <file>`. Raises `Unreachable`.
+
+    `digits` is a digest's length in hex: 64 for sha256, 128 for sha512.
 
     Anything else is no list of checksums but, say, the page of a network that wants a login.
     """
     found: dict[str, str] = {}
     for line in text.splitlines():
         fields = line.split()
-        if len(fields) != 2 or len(fields[0]) != 64 or set(fields[0]) - set("0123456789abcdef"):
+        if len(fields) != 2 or len(fields[0]) != digits or set(fields[0]) - set("0123456789abcdef"):
             raise Unreachable(f"no list of checksums came, but {line[:60]!r}")
         found[fields[1].removeprefix("*")] = fields[0]
     if not found:

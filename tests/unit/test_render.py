@@ -9,6 +9,7 @@ import pytest
 
 from components.settings import CpuVmSettings
 from scripts import render
+from stacks.cpu_vm import plan
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FEW = {
@@ -104,11 +105,14 @@ def test_a_stack_of_another_name_is_rendered_under_that_name(
     stacks: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("stacks.cpu_vm.files", told)
-    given = {"program": "cpu-vm", "idle_minutes": "3"}
-    assert render.rendered("me/llm-endpoint/other", given) == {"other": "3"}
+    given = {"program": "cpu-vm", "idle_minutes": "30"}
+    assert render.rendered("me/llm-endpoint/other", given) == {"other": "30"}
 
 
-def test_the_network_and_the_project_decide_nothing_of_a_machine():
+def test_the_network_and_the_project_decide_nothing_of_a_machine(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        "stacks.cpu_vm.files", lambda settings, stack: {"plan": repr(plan(settings, stack))}
+    )
     given = {"allowed_cidrs": "198.51.100.4/32", "gcp:project": "another-project"}
     assert render.rendered("cpu-vm", given) == render.rendered("cpu-vm", {})
 
