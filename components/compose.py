@@ -32,8 +32,8 @@ def form_for(launch: Launch, place: Place) -> Form:
     """
     if not (launch.checks_keys or place.has_gateway):
         raise UnsupportedCombinationError(
-            f"engine {launch.engine!r} checks no API keys, and target {place.name!r} has no gateway "
-            "that would: choose another engine or target"
+            f"engine {launch.engine!r} checks no API keys, and target {place.name!r} has no "
+            "gateway that would: choose another engine or target"
         )
     if not launch.accelerators & place.accelerators:
         raise UnsupportedCombinationError(

@@ -1,8 +1,9 @@
-"""Whether the endpoint can answer, asked of the model servers again and again."""
+"""Whether the endpoint can answer, asked of the model servers and of Caddy again and again."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from enum import StrEnum
@@ -27,8 +28,16 @@ class ServerState(StrEnum):
     READY = "answers"
 
 
+class FrontState(StrEnum):
+    """What Caddy does, as its record says it."""
+
+    ABSENT = "Caddy does not answer yet"
+    WITHOUT_CERTIFICATE = "Caddy has no certificate yet"
+    READY = "Caddy answers"
+
+
 class Health:
-    """Asks the servers, tells the machine's status, and answers `GET /health`."""
+    """Asks the servers and Caddy, tells the machine's status, and answers `GET /health`."""
 
     def __init__(
         self,
@@ -42,6 +51,8 @@ class Health:
             upstream.name: ServerState.ABSENT for upstream in settings.upstreams
         }
         self._upstreams = settings.upstreams
+        self._front_port = settings.front_port
+        self._front = FrontState.ABSENT
         self._keys = keys
         self._status = status
         self._activity = activity
@@ -52,7 +63,7 @@ class Health:
         """Check for ever: each second until all is ready, then every ten seconds."""
         while True:
             await self.check()
-            pause = _READY_PAUSE_SECONDS if self._can_answer() else _UNREADY_PAUSE_SECONDS
+            pause = _READY_PAUSE_SECONDS if self._is_ready() else _UNREADY_PAUSE_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._doubted.wait()
@@ -65,16 +76,17 @@ class Health:
             self._doubted.set()
 
     async def check(self) -> None:
-        """Ask every server once, and tell what changed."""
+        """Ask every server and Caddy once, and tell what changed."""
+        self._front = await self._ask_front()
         asked = await asyncio.gather(*(self._ask(upstream) for upstream in self._upstreams))
         for upstream, state in zip(self._upstreams, asked, strict=True):
             self._servers[upstream.name] = state
         await asyncio.to_thread(self._tell)
-        if self._can_answer():
+        if self._is_ready():
             self._activity.is_ready()
 
     def answer(self) -> tuple[int, Mapping[str, str]]:
-        """Return status and body of `GET /health`."""
+        """Return status and body of `GET /health`: Caddy, which passes it on, is not judged."""
         if self._can_answer():
             return 200, {"status": "ok"}
         why = self.why()
@@ -93,7 +105,12 @@ class Health:
             told = record is not None and record.state is not State.DONE
             message = record.message if record is not None and told else self._keys.problem
             return Summary("starting", "keys", message)
-        return Summary("starting", "server", self._servers_told())
+        if not self._all_ready():
+            return Summary("starting", "server", self._servers_told())
+        return Summary("starting", "gateway", self._front.value)
+
+    def _is_ready(self) -> bool:
+        return self._can_answer() and self._front is FrontState.READY
 
     def _can_answer(self) -> bool:
         return self._all_ready() and self._keys.problem is None
@@ -121,11 +138,36 @@ class Health:
         except (aiohttp.ClientError, OSError):
             return ServerState.ABSENT
 
+    async def _ask_front(self) -> FrontState:
+        """Shake hands with Caddy: who signed its certificate is the clients' question."""
+        if self._front_port is None:
+            return FrontState.READY
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                # Without a name in the hello, as clients of a bare address come.
+                _, writer = await asyncio.open_connection(
+                    "127.0.0.1", self._front_port, ssl=context, server_hostname=""
+                )
+        except ssl.SSLError:
+            return FrontState.WITHOUT_CERTIFICATE
+        except OSError:
+            return FrontState.ABSENT
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        return FrontState.READY
+
     def _tell(self) -> None:
-        """Report the stages `server` and `ready` where the last record says otherwise."""
+        """Report the stages `server`, `gateway` and `ready` where the last record says otherwise."""
         loaded = self._all_ready()
         self._report("server", State.DONE if loaded else State.RUNNING, self._servers_told())
-        if self._can_answer():
+        if self._front_port is not None:
+            answers = self._front is FrontState.READY
+            self._report("gateway", State.DONE if answers else State.RUNNING, self._front.value)
+        if self._is_ready():
             self._report("ready", State.DONE, "the endpoint answers")
         elif (record := self._status.read("ready")) is not None and record.state is State.DONE:
             why = self.why()

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from machine.config import Config
 
+HTTPS_PORT = 443
+"""Caddy's, on every address of the machine."""
+
 
 @dataclass(frozen=True)
 class Upstream:
@@ -43,11 +46,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """`port` on loopback is the gateway's own; `upstreams` are one or more."""
+    """`port` on loopback is the gateway's own; `upstreams` are one or more.
+
+    `front_port` is where Caddy serves HTTPS; None: nothing is in front.
+    """
 
     port: int
     upstreams: tuple[Upstream, ...]
     limits: Limits
+    front_port: int | None = None
 
     @property
     def chat(self) -> Upstream:
@@ -83,4 +90,5 @@ def from_config(config: Config) -> Settings:
             body_bytes=gateway.body_bytes,
             request_seconds=gateway.request_seconds,
         ),
+        front_port=HTTPS_PORT,
     )

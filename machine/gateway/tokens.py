@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import cast
 
 _KEPT_BYTES = 64 * 1024
-# Within a JSON text the quote before `usage` would be escaped.
-_USAGE = re.compile(rb'(?<!\\)"usage"\s*:\s*(?=\{)')
+# In a text within the JSON, the quotes would be escaped.
+_USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 
 
 @dataclass(frozen=True)

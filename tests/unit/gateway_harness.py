@@ -182,6 +182,7 @@ async def gateway(
     limits: Limits | None = None,
     api_path: str = "/v1",
     keys: Mapping[str, str] | None = None,
+    front_port: int | None = None,
 ) -> AsyncIterator[Gateway]:
     """Run a gateway in front of `servers`; one that is a port is not run here."""
     paths = Paths(root)
@@ -195,7 +196,7 @@ async def gateway(
                 port = (await stack.enter_async_context(server.server())).port
             assert isinstance(port, int)
             upstreams.append(Upstream(name, port, api_path, "/health", 503))
-        settings = Settings(0, tuple(upstreams), limits or Limits(4, 10_000, 30))
+        settings = Settings(0, tuple(upstreams), limits or Limits(4, 10_000, 30), front_port)
         lines: list[str] = []
         running = TestServer(application(settings, paths, lines.append))
         await running.start_server(shutdown_timeout=5)

@@ -218,6 +218,7 @@ def test_a_schedule_is_attached_once_compute_engine_may_follow_it_on_this_machin
     )
     attachment = only(seen, "compute/resourcePolicyAttachment")
     assert attachment.inputs["name"] == f"{NAME}-schedule"
+    assert attachment.inputs["instance"] == NAME
     assert attachment.input_dependencies["instance"] >= {"vm-schedule-grant"}
     # The attachment is its own resource: the instance must not take it away again.
     assert instance(seen).ignore_changes == ("resourcePolicies",)

@@ -118,7 +118,8 @@ def test_the_address_is_a_reserved_one_that_a_replacement_keeps():
     assert address.inputs["addressType"] == "EXTERNAL"
     assert address.inputs["labels"] == LABELS
     (interface,) = only(seen, "compute/instance").inputs["networkInterfaces"]
-    assert interface["accessConfigs"] == [{"natIp": ADDRESS}]
+    assert interface["accessConfigs"] == [{"natIp": ADDRESS, "networkTier": "PREMIUM"}]
+    assert address.inputs["networkTier"] == "PREMIUM"
     assert not address.dependencies & {"vm-instance"}
 
 

@@ -1,6 +1,7 @@
 """Who gets in, to what, and how much of it."""
 
 import asyncio
+import gzip
 import json
 from pathlib import Path
 
@@ -170,6 +171,32 @@ async def test_a_servers_refusal_passes_as_it_is(tmp_path: Path):
     async with gateway(tmp_path, {"chat": server}) as here, here.post(data=b"{}") as answer:
         assert answer.status == 400
         assert await answer.read() == b'{"error": {"message": "too long"}}'
+
+
+@asynchronous
+async def test_an_answer_that_a_server_compressed_passes_as_it_is(tmp_path: Path):
+    server, packed = ModelServer(), gzip.compress(b'{"a": 1}')
+
+    async def compressed(_request: web.Request) -> web.Response:
+        return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+
+    server.replies[CHAT] = compressed
+    async with (
+        gateway(tmp_path, {"chat": server}) as here,
+        here.post(data=b"{}") as answer,
+    ):
+        assert int(answer.headers["Content-Length"]) == len(packed)
+        assert await answer.json(content_type=None) == {"a": 1}
+
+
+@asynchronous
+async def test_a_body_that_is_announced_as_too_large_is_not_waited_for(tmp_path: Path):
+    async with gateway(tmp_path, {"chat": ModelServer()}) as here:
+        reader, writer = await asyncio.open_connection("127.0.0.1", here.server.port)
+        lines = (f"POST {CHAT} HTTP/1.1", "Host: x", f"Authorization: Bearer {KEY}")
+        writer.write("\r\n".join((*lines, "Content-Length: 10001", "", "")).encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+        writer.close()
 
 
 async def _pieces(count: int):

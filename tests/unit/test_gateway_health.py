@@ -3,6 +3,8 @@
 import asyncio
 import json
 import socket
+import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +201,45 @@ async def test_what_gave_up_stays_failed_until_it_answers(tmp_path: Path):
         server.replies["/health"] = ready
         await here.until_ready()
         assert json.loads((here.paths.run / "status/server.json").read_text())["state"] == "done"
+
+
+def certified(tmp_path: Path) -> ssl.SSLContext:
+    authority = make("127.0.0.1", datetime.now(UTC))
+    place = tmp_path / "front.pem"
+    place.write_text(authority.key + authority.certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(place)
+    return context
+
+
+async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+@asynchronous
+async def test_it_is_ready_once_caddy_is_there_with_a_certificate(tmp_path: Path):
+    done_before(tmp_path, "server")
+    port = free_port()
+    async with gateway(tmp_path, {"chat": ModelServer()}, front_port=port) as here:
+        # Caddy itself asks for it, and is not judged.
+        await here.until_ready()
+
+        async def told(message: str) -> None:
+            while (record := status(tmp_path).read("gateway")) is None or record.message != message:
+                await asyncio.sleep(0.01)
+
+        await told("Caddy does not answer yet")
+        bare = await asyncio.start_server(
+            hang_up, "127.0.0.1", port, ssl=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        )
+        async with bare:
+            await told("Caddy has no certificate yet")
+        records = status(tmp_path).read_all()
+        assert records["server"].state is State.DONE
+        assert "ready" not in records
+        assert here.activity()["ready_since"] is None
+        async with await asyncio.start_server(hang_up, "127.0.0.1", port, ssl=certified(tmp_path)):
+            await told("Caddy answers")
+            while status(tmp_path).read("ready") is None:
+                await asyncio.sleep(0.01)
+            assert status(tmp_path).read_all()["gateway"].state is State.DONE

@@ -5,11 +5,13 @@ import json
 import os
 import signal
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
-from gateway_harness import CHAT, ModelServer, Stream, asynchronous, bearer, write_keys
+from gateway_harness import CHAT, KEY, ModelServer, Stream, asynchronous, bearer, write_keys
 
 from machine.config import Config
 from machine.gateway import __main__ as command
@@ -83,43 +85,72 @@ async def _until_serving(port: int) -> None:
             return
 
 
-@pytest.mark.parametrize("patient", [True, False])
-@asynchronous
-async def test_sigterm_lets_a_stream_end_but_not_for_ever(
-    tmp_path: Path, monkeypatch, capsys, patient: bool
-):
-    monkeypatch.setattr(command, "GRACE_SECONDS", 10 if patient else 0.05)
-    model, stream, paths, port = ModelServer(), Stream(), Paths(tmp_path), free_port()
+@asynccontextmanager
+async def served(root: Path, stream: Stream) -> AsyncIterator[str]:
+    """Run the command's server before a model server that answers chats with `stream`."""
+    model, paths, port = ModelServer(), Paths(root), free_port()
     model.replies[CHAT] = stream
-    write_keys(paths, default="sk-a")
-    async with model.server() as upstream, aiohttp.ClientSession() as client:
+    write_keys(paths, default=KEY)
+    async with model.server() as upstream:
         assert upstream.port is not None
-        settings = Settings(
-            port, (Upstream("chat", upstream.port, "/v1", "/health", 503),), Limits(4, 1000, 60)
+        chat = Upstream("chat", upstream.port, "/v1", "/health", 503)
+        serving = asyncio.create_task(
+            command.serve(Settings(port, (chat,), Limits(4, 1000, 60)), paths)
         )
-        serving = asyncio.create_task(command.serve(settings, paths))
         await _until_serving(port)
-        url = f"http://127.0.0.1:{port}{CHAT}"
-        async with client.post(url, headers=bearer("sk-a"), data=b"{}") as answer:
+        yield f"http://127.0.0.1:{port}"
+        await serving
+
+
+async def _until_closed(port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return
+        writer.close()
+        await asyncio.sleep(0.01)
+
+
+def entry(output: str) -> tuple[int, str]:
+    last = json.loads(output.splitlines()[-1])
+    return last["status"], last["end"]
+
+
+@asynchronous
+async def test_sigterm_lets_a_stream_end(tmp_path: Path, capsys):
+    stream = Stream()
+    async with served(tmp_path, stream) as url, aiohttp.ClientSession() as client:
+        async with client.post(url + CHAT, headers=bearer(), data=b"{}") as answer:
             stream.send(b"data: {}\n\n")
             await answer.content.readany()
             os.kill(os.getpid(), signal.SIGTERM)
-            if patient:
-                while True:
-                    try:
-                        _, writer = await asyncio.open_connection("127.0.0.1", port)
-                    except ConnectionRefusedError:
-                        break
-                    writer.close()
-                    await asyncio.sleep(0.01)
-                stream.send(b"data: [DONE]\n\n")
-                stream.end()
-                assert await answer.read() == b"data: [DONE]\n\n"
-            else:
-                with pytest.raises(aiohttp.ClientError):
-                    await answer.read()
-        await serving
-        if not patient:
-            await stream.left.wait()
-    entry = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (entry["status"], entry["end"]) == (200, "complete" if patient else "gateway stopped")
+            await _until_closed(int(url.rpartition(":")[2]))
+            stream.send(b"data: [DONE]\n\n")
+            stream.end()
+            assert await answer.read() == b"data: [DONE]\n\n"
+    assert entry(capsys.readouterr().out) == (200, "complete")
+
+
+@asynchronous
+async def test_sigterm_does_not_wait_for_ever(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "GRACE_SECONDS", 0.05)
+    stream = Stream()
+    async with served(tmp_path, stream) as url, aiohttp.ClientSession() as client:
+        async with client.post(url + CHAT, headers=bearer(), data=b"{}") as answer:
+            os.kill(os.getpid(), signal.SIGTERM)
+            with pytest.raises(aiohttp.ClientError):
+                await answer.read()
+        await stream.left.wait()
+    assert entry(capsys.readouterr().out) == (200, "gateway stopped")
+
+
+@asynchronous
+async def test_a_client_that_leaves_frees_the_server(tmp_path: Path, capsys):
+    stream = Stream()
+    async with served(tmp_path, stream) as url, aiohttp.ClientSession() as client:
+        async with client.post(url + CHAT, headers=bearer(), data=b"{}") as answer:
+            answer.close()
+        await stream.left.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert entry(capsys.readouterr().out) == (200, "client left")

@@ -33,6 +33,7 @@ CLOSED_OFF = {
     "RestrictRealtime": "yes",
     "RestrictSUIDSGID": "yes",
     "LockPersonality": "yes",
+    "MemoryDenyWriteExecute": "yes",
     "SystemCallArchitectures": "native",
     "SystemCallFilter": "@system-service",
     "Restart": "always",

@@ -15,6 +15,7 @@ import pulumi_gcp as gcp
 from components.targets.gcp.args import CpuVmArgs
 from components.targets.gcp.identity import SCOPES
 from components.targets.gcp.machine import Parts, metadata, scheduling
+from components.targets.gcp.network import NETWORK_TIER
 from components.targets.gcp.site import Site
 
 RESIZE_PERMISSIONS = (
@@ -126,7 +127,7 @@ def _template(
         limits["instance_termination_action"] = when.instance_termination_action
     interface: gcp.compute.InstanceTemplateNetworkInterfaceArgsDict = {
         "network": parts.standing.network,
-        "access_configs": [{"network_tier": "PREMIUM"}],
+        "access_configs": [{"network_tier": NETWORK_TIER}],
     }
     if parts.standing.subnetwork is not None:
         interface["subnetwork"] = parts.standing.subnetwork

@@ -9,7 +9,8 @@ from components.schedule import Schedule
 from components.targets.gcp.args import CpuVmArgs
 from components.targets.gcp.identity import SCOPES
 from components.targets.gcp.machine import BOOT_METADATA, Parts, metadata, scheduling
-from components.targets.gcp.site import Site
+from components.targets.gcp.network import NETWORK_TIER
+from components.targets.gcp.site import Site, once
 
 SCHEDULER_PERMISSIONS = ("compute.instances.start", "compute.instances.stop")
 """What Compute Engine's own account needs to follow an instance schedule: attaching one is refused
@@ -33,7 +34,7 @@ def plain_instance(
         limits["max_run_duration"] = {"seconds": when.max_run_seconds}
     interface: gcp.compute.InstanceNetworkInterfaceArgsDict = {
         "network": parts.standing.network,
-        "access_configs": [{"nat_ip": parts.address.address}],
+        "access_configs": [{"nat_ip": parts.address.address, "network_tier": NETWORK_TIER}],
     }
     if parts.standing.subnetwork is not None:
         interface["subnetwork"] = parts.standing.subnetwork
@@ -116,9 +117,7 @@ def follow(
     # Known once the API is on: asked for before, it would be refused.
     resource_manager = site.api("cloudresourcemanager")
     project = gcp.organizations.get_project_output(
-        project_id=pulumi.Output.all(resource_manager, instance.instance_id).apply(
-            lambda known: known[0]
-        ),
+        project_id=once(resource_manager, instance.instance_id),
         opts=pulumi.InvokeOutputOptions(parent=site.parent),
     )
     grant = gcp.compute.InstanceIAMMember(
@@ -137,6 +136,6 @@ def follow(
         project=compute,
         zone=site.zone,
         name=policy.name,
-        instance=grant.instance_name,
+        instance=once(instance.name, grant.id),
         opts=site.named(),
     )

@@ -75,7 +75,7 @@ def metadata(parts: Parts) -> Mapping[str, pulumi.Input[str]]:
         # SSH keys come from IAM, not from the project's metadata.
         "enable-oslogin": "TRUE",
         "block-project-ssh-keys": "TRUE",
-        # Verification reads the console while the machine boots.
+        # What the console said (stages, no secret) can be read when the machine is gone.
         "serial-port-logging-enable": "TRUE",
     }
 

@@ -20,6 +20,7 @@ ACME_RANGE = "0.0.0.0/0"
 nothing but their challenges and redirects."""
 # It holds one machine; /29 is the smallest range that a subnetwork takes.
 SUBNETWORK_RANGE = "10.77.0.0/29"
+NETWORK_TIER = "PREMIUM"
 DNS_SECONDS = 60
 
 
@@ -75,6 +76,8 @@ def static_address(site: Site, compute: pulumi.Output[str]) -> gcp.compute.Addre
         project=compute,
         region=site.region,
         address_type="EXTERNAL",
+        # The machine's side of it says the same; a project's default may be another.
+        network_tier=NETWORK_TIER,
         labels=site.labels,
         opts=site.child(),
     )

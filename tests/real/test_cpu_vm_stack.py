@@ -1,0 +1,196 @@
+"""`pulumi up --stack cpu-vm` from nothing to a verified endpoint, and away again.
+
+The real Pulumi engine runs the program over an emulated cloud, whose VM is a real guest: what the
+program put into its metadata boots there, and the deployer's own verification goes through the
+gateway. The tests run in order on one stack.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import emulated_cloud
+import pytest
+from emulated_cloud import EmulatedCloud
+from guest import rootfs
+from guest.cloud import URL, Cloud
+from guest.compute import Compute
+from guest.google import PROJECT, ZONE
+from guest.namespace import EXTERNAL
+
+from scripts.bootstrap.places import this_checkout
+from scripts.models.stand_in import ANSWER, write_stand_in
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
+
+ROOT = this_checkout().root
+STACK = "cpu-vm"
+REPOSITORY, FILE = "example-org/stand-in-GGUF", "stand-in.gguf"
+LOCKS = ("machine", "llama-wheel", "go")
+GO_MODULE = ROOT / "components/rendering/files/caddy-build"
+
+
+class Payloads(dict[str, bytes]):
+    """Secret Manager's content: what the stack has stored in the emulated cloud."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def get(self, key: str, default: bytes | None = None) -> bytes | None:
+        file = self._folder / key
+        return file.read_bytes() if file.is_file() else default
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A stack whose machine is a guest."""
+
+    pulumi: EmulatedCloud
+    compute: Compute
+    cloud: Cloud
+
+    def python(self, code: str, **environment: str) -> str:
+        """Run Python where the deployer sits, and return what it prints."""
+        done = subprocess.run(
+            self.cloud.network.command(sys.executable, "-c", textwrap.dedent(code)),
+            cwd=self.pulumi.root,
+            env={**self.pulumi.environment(), **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def instance(self) -> Mapping[str, object]:
+        found = [made for name, made in self.pulumi.resources().items() if "/instances/" in name]
+        assert len(found) == 1
+        return found[0]
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    cloud = Cloud([ROOT / "requirements" / f"{name}.txt" for name in LOCKS], GO_MODULE)
+    compute = None
+    try:
+        model = tmp_path_factory.mktemp("model") / FILE
+        write_stand_in(model)
+        cloud.hub.put(REPOSITORY, {FILE: model.read_bytes()})
+        built = rootfs.folder() / "built"
+        compute = Compute(cloud, built if built.exists() else None)
+        made = emulated_cloud.make(tmp_path_factory.mktemp("stack"), EXTERNAL)
+        cloud.google.stored = Payloads(made.folder / "cloud" / "payloads")
+        pulumi = dataclasses.replace(
+            made,
+            machine=compute.program,
+            prefix=cloud.network.command(),
+            extra=compute.variables,
+        )
+        pulumi.good("stack", "init", STACK)
+        pulumi.configure(
+            STACK,
+            gcp__project=PROJECT,
+            gcp__zone=ZONE,
+            allowed_cidrs="203.0.113.0/24",
+            machine_type="e2-standard-4",
+            model=f"{REPOSITORY}:{FILE}",
+            ready_minutes="20",
+        )
+        yield Deployed(pulumi, compute, cloud)
+    finally:
+        if compute is not None:
+            compute.close()
+        cloud.close()
+
+
+@pytest.fixture(scope="module")
+def up(deployed: Deployed) -> Deployed:
+    done = deployed.pulumi.run("up", "--yes", "--skip-preview", "--stack", STACK)
+    machine = deployed.compute.machine
+    assert done.status == 0, f"{done.text}\n{machine.tail() if machine else 'no machine'}"
+    for stage in ("model", "server", "ready"):
+        assert stage in done.text, "the stages of the boot are shown"
+    return deployed
+
+
+def test_up_ends_with_an_endpoint_that_has_answered(up: Deployed):
+    outputs = up.pulumi.outputs(STACK)
+    assert outputs["state"] == "serving"
+    assert outputs["endpoint_url"] == URL
+    assert outputs["openai_base_url"] == f"{URL}/v1"
+    assert outputs["verification"]["status"] == "passed"
+    assert "BEGIN CERTIFICATE" in str(outputs["ca_certificate"])
+
+
+def test_exactly_the_keys_are_secret(up: Deployed):
+    shown = json.loads(up.pulumi.good("stack", "output", "--json", "--stack", STACK).stdout)
+    assert {n for n, value in shown.items() if value == "[secret]"} == {"api_key", "api_keys"}
+    key = str(up.pulumi.outputs(STACK)["api_key"])
+    assert key not in up.pulumi.state(STACK)
+
+
+def test_langchain_chats_with_it_plain_and_streaming(up: Deployed):
+    outputs = up.pulumi.outputs(STACK)
+    said = up.python(
+        """
+        import os, ssl, httpx
+        from langchain_openai import ChatOpenAI
+
+        trusted = httpx.Client(verify=ssl.create_default_context(cadata=os.environ["CA"]))
+        chat = ChatOpenAI(
+            base_url=os.environ["URL"], api_key=os.environ["KEY"], model=os.environ["MODEL"],
+            http_client=trusted,
+        )
+        print(chat.invoke("Hello!").content)
+        print("".join(chunk.content for chunk in chat.stream("Hello!")))
+        """,
+        URL=str(outputs["openai_base_url"]),
+        KEY=str(outputs["api_key"]),
+        CA=str(outputs["ca_certificate"]),
+        MODEL=str(outputs["model"]),
+    )
+    assert said.splitlines() == [ANSWER, ANSWER]
+
+
+def test_an_unchanged_stack_has_no_changes(up: Deployed):
+    up.pulumi.good("preview", "--expect-no-changes", "--stack", STACK)
+
+
+def test_another_key_is_verified_without_another_machine(up: Deployed):
+    before = up.instance()
+    up.pulumi.configure(STACK, keys="default@2 alice")
+    old = str(up.pulumi.outputs(STACK)["api_key"])
+    up.pulumi.up(STACK)
+    outputs = up.pulumi.outputs(STACK)
+    assert outputs["api_key"] != old
+    assert set(outputs["api_keys"]) == {"default", "alice"}
+    assert up.instance() == before
+    assert up.compute.made == 1
+
+
+def test_a_machine_that_was_stopped_is_started_and_verified_by_the_next_up(up: Deployed):
+    machine = up.compute.machine
+    assert machine is not None
+    machine.run("systemctl", "--no-block", "poweroff")
+    machine.wait_for_end(120)
+    before = up.pulumi.outputs(STACK)["verification"]
+    up.pulumi.up(STACK)
+    after = up.pulumi.outputs(STACK)["verification"]
+    assert machine.is_on
+    assert up.compute.made == 1
+    assert after["verified_at"] > before["verified_at"]
+
+
+def test_destroy_takes_all_of_it_away(up: Deployed):
+    up.pulumi.good("destroy", "--yes", "--skip-preview", "--stack", STACK)
+    assert up.pulumi.resources() == {}
+    assert up.compute.machine is None
