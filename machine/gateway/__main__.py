@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from machine.paths import Paths
 
 GRACE_SECONDS = 10.0
 """How long requests may run on after SIGTERM."""
+HTTPS_PORT = "LLM_ENDPOINT_HTTPS_PORT"
+"""The environment variable, Caddy's too, that moves Caddy from port 443."""
 _PERMANENT = 78
 
 
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     paths = Paths(parser.parse_args(arguments).root)
     try:
-        settings = from_config(Config.load(paths.config))
+        settings = from_config(Config.load(paths.config), int(os.environ.get(HTTPS_PORT, "443")))
     except Permanent as error:
         print(error.message, file=sys.stderr)
         return _PERMANENT

@@ -30,7 +30,7 @@ class Activity:
         """Note when the endpoint was first ready; later calls change nothing."""
         if self._ready_since is None:
             self._ready_since = self._clock()
-            self._write()
+            self._write_or_tell()
 
     @property
     def active(self) -> int:
@@ -50,10 +50,13 @@ class Activity:
 
     def _note(self) -> None:
         self._last_request = self._clock()
+        self._write_or_tell()
+
+    def _write_or_tell(self) -> None:
         try:
             self._write()
         except OSError as error:
-            # The request is worth more than its note; who reads the journal is told.
+            # A request is worth more than its note; who reads the journal is told.
             print(f"the file of the activity can't be written: {error}", file=sys.stderr)
 
     def _write(self) -> None:

@@ -2,64 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from contextlib import suppress
 from enum import StrEnum
-from pathlib import Path
-
-import aiohttp
 
 _ASK_SECONDS = 5.0
-_HOST = "LLM_ENDPOINT_HOST="
 
 
 class FrontState(StrEnum):
-    """What Caddy does, as the status tells it."""
+    """What Caddy does, as its record says it."""
 
-    UNNAMED = "Caddy waits for the address and the keys"
     ABSENT = "Caddy does not answer yet"
-    UNCERTIFIED = "Caddy has no certificate yet"
+    WITHOUT_CERTIFICATE = "Caddy has no certificate yet"
     READY = "Caddy answers"
 
 
 class Front:
-    """Asks Caddy on `port` of this machine, by the host name in the file `host`."""
+    """Caddy on `port` of this machine. Where `port` is None, nothing is in front."""
 
-    def __init__(self, host: Path, port: int, session: aiohttp.ClientSession) -> None:
-        self._host = host
-        self._url = f"https://127.0.0.1:{port}/"
-        self._session = session
-        # Whether something answers is the question: who it is, each client sees for itself.
-        self._anyone = ssl.create_default_context()
+    def __init__(self, port: int | None) -> None:
+        self.port = port
+        # Who signed its certificate is the clients' question, so no authorities are loaded.
+        self._anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._anyone.check_hostname = False
         self._anyone.verify_mode = ssl.CERT_NONE
 
     async def ask(self) -> FrontState:
-        """Return what Caddy does now.
-
-        The path asked for is one that Caddy itself refuses: the access log has no line of it.
-        """
-        host = self._name()
-        if host is None:
-            return FrontState.UNNAMED
+        """Shake hands with Caddy, which no log tells of, and return what it does."""
+        if self.port is None:
+            return FrontState.READY
         try:
-            async with self._session.get(
-                self._url,
-                ssl=self._anyone,
-                server_hostname=host,
-                headers={"Host": host},
-                timeout=aiohttp.ClientTimeout(total=_ASK_SECONDS),
-                allow_redirects=False,
-            ):
-                return FrontState.READY
-        except aiohttp.ClientSSLError:
-            return FrontState.UNCERTIFIED
-        except (aiohttp.ClientError, OSError):
+            async with asyncio.timeout(_ASK_SECONDS):
+                # Without a name in the hello, as clients of a bare address come.
+                _, writer = await asyncio.open_connection(
+                    "127.0.0.1", self.port, ssl=self._anyone, server_hostname=""
+                )
+        except (ssl.SSLError, ConnectionResetError):
+            return FrontState.WITHOUT_CERTIFICATE
+        except OSError:
             return FrontState.ABSENT
-
-    def _name(self) -> str | None:
-        try:
-            lines = self._host.read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError):
-            return None
-        names = (line.removeprefix(_HOST).strip('"') for line in lines if line.startswith(_HOST))
-        return next((name for name in names if name), None)
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        return FrontState.READY

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from enum import StrEnum
@@ -11,6 +10,7 @@ from enum import StrEnum
 import aiohttp
 
 from machine.gateway.activity import Activity
+from machine.gateway.front import Front, FrontState
 from machine.gateway.keys import KeyFile
 from machine.gateway.settings import Settings, Upstream
 from machine.status import State, Status, Summary
@@ -28,14 +28,6 @@ class ServerState(StrEnum):
     READY = "answers"
 
 
-class FrontState(StrEnum):
-    """What Caddy does, as its record says it."""
-
-    ABSENT = "Caddy does not answer yet"
-    WITHOUT_CERTIFICATE = "Caddy has no certificate yet"
-    READY = "Caddy answers"
-
-
 class Health:
     """Asks the servers and Caddy, tells the machine's status, and answers `GET /health`."""
 
@@ -51,8 +43,8 @@ class Health:
             upstream.name: ServerState.ABSENT for upstream in settings.upstreams
         }
         self._upstreams = settings.upstreams
-        self._front_port = settings.front_port
-        self._front = FrontState.ABSENT
+        self._front = Front(settings.front_port)
+        self._front_state = FrontState.ABSENT
         self._keys = keys
         self._status = status
         self._activity = activity
@@ -77,8 +69,8 @@ class Health:
 
     async def check(self) -> None:
         """Ask every server and Caddy once, and tell what changed."""
-        self._front = await self._ask_front()
-        asked = await asyncio.gather(*(self._ask(upstream) for upstream in self._upstreams))
+        servers = asyncio.gather(*(self._ask(upstream) for upstream in self._upstreams))
+        self._front_state, asked = await asyncio.gather(self._front.ask(), servers)
         for upstream, state in zip(self._upstreams, asked, strict=True):
             self._servers[upstream.name] = state
         await asyncio.to_thread(self._tell)
@@ -107,10 +99,10 @@ class Health:
             return Summary("starting", "keys", message)
         if not self._all_ready():
             return Summary("starting", "server", self._servers_told())
-        return Summary("starting", "gateway", self._front.value)
+        return Summary("starting", "gateway", self._front_state.value)
 
     def _is_ready(self) -> bool:
-        return self._can_answer() and self._front is FrontState.READY
+        return self._can_answer() and self._front_state is FrontState.READY
 
     def _can_answer(self) -> bool:
         return self._all_ready() and self._keys.problem is None
@@ -138,35 +130,15 @@ class Health:
         except (aiohttp.ClientError, OSError):
             return ServerState.ABSENT
 
-    async def _ask_front(self) -> FrontState:
-        """Shake hands with Caddy: who signed its certificate is the clients' question."""
-        if self._front_port is None:
-            return FrontState.READY
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        try:
-            async with asyncio.timeout(_PROBE_SECONDS):
-                # Without a name in the hello, as clients of a bare address come.
-                _, writer = await asyncio.open_connection(
-                    "127.0.0.1", self._front_port, ssl=context, server_hostname=""
-                )
-        except ssl.SSLError:
-            return FrontState.WITHOUT_CERTIFICATE
-        except OSError:
-            return FrontState.ABSENT
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-        return FrontState.READY
-
     def _tell(self) -> None:
-        """Report the stages `server`, `gateway` and `ready` where the last record says otherwise."""
+        """Report `server`, `gateway` and `ready` where their last records say otherwise."""
         loaded = self._all_ready()
         self._report("server", State.DONE if loaded else State.RUNNING, self._servers_told())
-        if self._front_port is not None:
-            answers = self._front is FrontState.READY
-            self._report("gateway", State.DONE if answers else State.RUNNING, self._front.value)
+        if self._front.port is not None:
+            answers = self._front_state is FrontState.READY
+            self._report(
+                "gateway", State.DONE if answers else State.RUNNING, self._front_state.value
+            )
         if self._is_ready():
             self._report("ready", State.DONE, "the endpoint answers")
         elif (record := self._status.read("ready")) is not None and record.state is State.DONE:

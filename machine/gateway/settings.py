@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from machine.config import Config
 
-HTTPS_PORT = 443
-"""Caddy's, on every address of the machine."""
-
 
 @dataclass(frozen=True)
 class Upstream:
@@ -70,7 +67,7 @@ class Settings:
         return next((each for each in self.upstreams if each.name == name), None)
 
 
-def from_config(config: Config) -> Settings:
+def from_config(config: Config, front_port: int) -> Settings:
     """Return the part of the machine's settings that the gateway goes by."""
     gateway = config.gateway
     return Settings(
@@ -90,5 +87,5 @@ def from_config(config: Config) -> Settings:
             body_bytes=gateway.body_bytes,
             request_seconds=gateway.request_seconds,
         ),
-        front_port=HTTPS_PORT,
+        front_port=front_port,
     )

@@ -24,8 +24,8 @@ class Tokens:
 class TokenReader:
     """Reads the counts out of an answer that is fed to it in pieces, in bounded memory.
 
-    They are the `usage` of a JSON answer or of an event in a stream. For a stream that has none,
-    llama.cpp's `timings` in its last event are taken, which leave out what came from its cache.
+    They are the `usage` of a JSON answer or of an event in a stream; for a stream that has none,
+    llama.cpp's `timings` in its last event.
     """
 
     def __init__(self, *, streamed: bool) -> None:
@@ -134,8 +134,10 @@ def _counts(usage: object) -> Tokens:
 
 
 def _timing_counts(timings: object) -> Tokens:
+    """Return the counts of llama.cpp's `timings`, which has apart what its cache still knew."""
     entries = _entries(timings)
-    return Tokens(_number(entries, "prompt_n"), _number(entries, "predicted_n"))
+    read, known = _number(entries, "prompt_n"), _number(entries, "cache_n")
+    return Tokens(None if read is None else read + (known or 0), _number(entries, "predicted_n"))
 
 
 def _has_content(event: dict[str, object]) -> bool:

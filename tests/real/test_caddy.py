@@ -36,7 +36,9 @@ from gateway_caddy import (
 )
 from unit.gateway_harness import CHAT, KEY, ModelServer, Stream, asynchronous, bearer, write_keys
 
+from machine.gateway.__main__ import HTTPS_PORT
 from machine.paths import Paths
+from machine.status import State, Status
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
@@ -93,7 +95,7 @@ def config(port: int, upstream: int) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def key_checker(folder: Path, port: int, upstream: int) -> AsyncIterator[Path]:
+async def key_checker(folder: Path, port: int, upstream: int, https: int) -> AsyncIterator[Path]:
     """Run `python -m machine.gateway`; yields the file that its log goes to."""
     paths = Paths(folder / "root")
     write_keys(paths, default=KEY)
@@ -104,6 +106,7 @@ async def key_checker(folder: Path, port: int, upstream: int) -> AsyncIterator[P
         process = subprocess.Popen(
             [sys.executable, "-m", "machine.gateway", "--root", str(paths.root)],
             cwd=CHECKOUT,
+            env={**os.environ, HTTPS_PORT: str(https)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -138,16 +141,17 @@ class Endpoint:
 @asynccontextmanager
 async def endpoint(program: Path, folder: Path, host: str = ADDRESS) -> AsyncIterator[Endpoint]:
     certificate = own_authority(folder, host)
-    server, port = ModelServer(), free_port()
+    server, port, https = ModelServer(), free_port(), free_port()
     async with AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(server.server())
         assert upstream.port is not None
-        log = await stack.enter_async_context(key_checker(folder, port, upstream.port))
+        log = await stack.enter_async_context(key_checker(folder, port, upstream.port, https))
         caddy = await stack.enter_async_context(
             running(
                 *(program, OWN_CA, folder, host),
                 LLM_ENDPOINT_GATEWAY_PORT=str(port),
                 LLM_ENDPOINT_BODY_BYTES=str(BODY_BYTES),
+                LLM_ENDPOINT_HTTPS_PORT=str(https),
             )
         )
         connector = aiohttp.TCPConnector(ssl=trusting(certificate), force_close=True)
@@ -239,6 +243,17 @@ async def test_clients_that_trust_the_authority_alone_are_served(
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             async with here.get("/health", ssl=ssl.create_default_context()):
                 pass
+
+
+@asynchronous
+async def test_the_machine_is_ready_once_caddy_answers(program: Path, folder: Path):
+    async with endpoint(program, folder):
+        status = Status(Paths(folder / "root").run, Path(os.devnull))
+        while (record := status.read("ready")) is None:
+            await asyncio.sleep(0.05)
+        assert record.state is State.DONE
+        for stage in ("server", "gateway"):
+            assert status.read_all()[stage].state is State.DONE
 
 
 @asynchronous

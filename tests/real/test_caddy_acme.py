@@ -41,6 +41,9 @@ async def _served(caddy: Caddy, root: Path) -> None:
             assert answer.status == 503
             assert (await answer.json())["stage"] == "gateway"
             assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+        # A cloud's health check: no name in the hello, and nobody's certificate is looked at.
+        async with client.get(f"{url}/health", ssl=False, headers=host) as answer:
+            assert answer.status == 503
         async with client.get(f"{url}/else", server_hostname=DOMAIN, headers=host) as answer:
             assert answer.status == 404
 

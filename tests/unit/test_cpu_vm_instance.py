@@ -21,6 +21,7 @@ from cpu_vm_program import (
 )
 from recording import Run, run
 
+from components.launch import Probe
 from components.schedule import Schedule
 
 SCHEDULE = Schedule("0 8 * * 1-5", "0 20 * * 1-5", "Europe/Berlin")
@@ -196,9 +197,19 @@ def test_verification_reads_the_boot_and_waits_as_long_as_it_was_told():
     words = str(verification.inputs["create"])
     assert words.startswith(".venv/bin/python -m scripts.verify ")
     assert "--wait-seconds 1500" in words
+    assert "--key-seconds 150" in words
     environment = verification.inputs["environment"]
     assert environment["LLM_ENDPOINT_BOOT"] == f"gcp:p/europe-west4-a/{NAME}"
     assert environment["LLM_ENDPOINT_URL"] == "https://198.51.100.7"
+
+
+def test_readiness_is_asked_of_the_gateway_whatever_the_engine_has():
+    (server,) = PLAN.servers
+    other = replace(server, launch=replace(server.launch, probe=Probe("/openapi.json", 500)))
+    words = str(
+        command(deployed(plan=replace(PLAN, servers=(other,))), "verification").inputs["create"]
+    )
+    assert "--probe-path /health --probe-loading-status 503" in words
 
 
 def test_a_schedule_is_attached_once_compute_engine_may_follow_it_on_this_machine_alone():

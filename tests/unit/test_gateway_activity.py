@@ -59,6 +59,7 @@ def test_a_note_that_cannot_be_written_ends_no_request_and_is_told(tmp_path: Pat
     (folder / "activity.json").unlink()
     folder.rmdir()
     folder.write_text("a file")
+    activity.is_ready()
     with activity.request():
         assert activity.active == 1
     assert "the file of the activity can't be written" in capsys.readouterr().err

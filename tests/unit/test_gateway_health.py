@@ -21,14 +21,17 @@ from gateway_harness import (
     write_keys,
 )
 
+import machine.status
 from machine.gateway import health
 from machine.paths import Paths
 from machine.status import State, Status
+from scripts.own_ca import make
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(health, "_UNREADY_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(machine.status, "_PROGRESS_SECONDS", 0.0)
 
 
 def status(root: Path) -> Status:

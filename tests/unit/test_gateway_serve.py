@@ -59,13 +59,14 @@ def test_the_gateways_settings_are_those_of_the_machine(tmp_path: Path):
     path = Paths(tmp_path).config
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(CONFIG))
-    assert from_config(Config.load(path)) == Settings(
+    assert from_config(Config.load(path), 443) == Settings(
         port=8080,
         upstreams=(
             Upstream("chat", 8081, "/v1", "/health", 503),
             Upstream("embeddings", 8082, "/v3", "/health", 503),
         ),
         limits=Limits(active_requests=3, body_bytes=99, request_seconds=60),
+        front_port=443,
     )
 
 
@@ -120,15 +121,18 @@ def entry(output: str) -> tuple[int, str]:
 @asynchronous
 async def test_sigterm_lets_a_stream_end(tmp_path: Path, capsys):
     stream = Stream()
-    async with served(tmp_path, stream) as url, aiohttp.ClientSession() as client:
-        async with client.post(url + CHAT, headers=bearer(), data=b"{}") as answer:
-            stream.send(b"data: {}\n\n")
-            await answer.content.readany()
-            os.kill(os.getpid(), signal.SIGTERM)
-            await _until_closed(int(url.rpartition(":")[2]))
-            stream.send(b"data: [DONE]\n\n")
-            stream.end()
-            assert await answer.read() == b"data: [DONE]\n\n"
+    async with (
+        served(tmp_path, stream) as url,
+        aiohttp.ClientSession() as client,
+        client.post(url + CHAT, headers=bearer(), data=b"{}") as answer,
+    ):
+        stream.send(b"data: {}\n\n")
+        await answer.content.readany()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await _until_closed(int(url.rpartition(":")[2]))
+        stream.send(b"data: [DONE]\n\n")
+        stream.end()
+        assert await answer.read() == b"data: [DONE]\n\n"
     assert entry(capsys.readouterr().out) == (200, "complete")
 
 

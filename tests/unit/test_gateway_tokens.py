@@ -61,6 +61,8 @@ def test_a_stream_is_read_however_it_is_cut():
 
 def test_a_stream_without_usage_goes_by_llama_cpps_timings():
     assert read(chunk("a"), event({"choices": [], "timings": TIMINGS})) == Tokens(5, 3, 1)
+    cached = {**TIMINGS, "cache_n": 40}
+    assert read(event({"choices": [], "timings": cached})) == Tokens(45, 3, 0)
     assert read(event({"timings": TIMINGS, "usage": USAGE})) == Tokens(11, 7, 0)
 
 

@@ -104,20 +104,24 @@ class Machine:
         self._process = None
         return status
 
+    def cut_off(self) -> None:
+        """Take the power away: everything in it ends at once."""
+        assert self._process is not None
+        for left in psutil.Process(self._process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.kill()
+        self._process.kill()
+        self._process.wait(_HALT_SECONDS)
+        self._process = None
+
     def close(self) -> None:
         """Turn it off, by its power button first, and remove its root file system."""
-        process = self._process
-        if process is not None and process.poll() is None:
-            own = psutil.Process(process.pid).children(recursive=True)
-            process.send_signal(signal.SIGTERM)
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
             try:
-                process.wait(_HALT_SECONDS)
+                self._process.wait(_HALT_SECONDS)
             except subprocess.TimeoutExpired:
-                for left in own:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        left.kill()
-                process.kill()
-                process.wait(_HALT_SECONDS)
+                self.cut_off()
         self._process = None
         # systemd-nspawn leaves its lock and what it hands new mounts over by.
         lock = self.root.with_name(f".#{self.root.name}.lck")

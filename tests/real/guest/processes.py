@@ -1,0 +1,53 @@
+"""The guest's processes, as this machine sees and steers them."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+
+import psutil
+
+from guest.machine import Machine
+
+
+def long_running(machine: Machine) -> list[str]:
+    """Return the services of ours that keep running, but for what they report by."""
+    command = ("systemctl", "list-units", "--type=service", "--state=running", "--plain")
+    listed = machine.good(*command, "--no-legend", "llm-endpoint-*").splitlines()
+    return [line.split()[0] for line in listed]
+
+
+def engine_of(machine: Machine) -> psutil.Process:
+    """Return the process that serves the model."""
+    unit = "llm-endpoint-server-chat.service"
+    pid = machine.good("systemctl", "show", "--property=MainPID", "--value", unit).strip()
+    for process in psutil.Process(machine.leader()).children(recursive=True):
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        if re.search(rf"^NSpid:.*\s{pid}$", status, re.MULTILINE):
+            return process
+    raise AssertionError(f"no process of the guest is {unit}'s main process {pid}")
+
+
+class Slowed:
+    """Lets a process run for 2 % of the time, as a far larger model would answer."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        self._process = process
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._slow, daemon=True)
+
+    def _slow(self) -> None:
+        while not self._ends.is_set():
+            self._process.suspend()
+            self._ends.wait(0.49)
+            self._process.resume()
+            self._ends.wait(0.01)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        self._thread.join()
+        self._process.resume()
