@@ -109,6 +109,7 @@ class Cloud:
 
     def _filled(self, token: str, inputs: Fields, where: Where) -> Fields:
         filled: Fields = {"project": where.project, "region": where.region, "zone": where.zone}
+        filled["unique"] = str(time.time_ns())
         filled |= {name: value for name, value in inputs.items() if value is not None}
         if token == SECRET_VERSION:
             filled["version"] = str(self._next_version(str(inputs["secret"])))

@@ -25,7 +25,7 @@ from emulator.plugin.values import (
 )
 
 from .cloud import Made, cloud
-from .resources import TYPES, Fields, Kind, Plain, Where, replaces
+from .resources import PROJECT, TYPES, Fields, Kind, Plain, Where, number, replaces
 
 _KINDS = {
     (Change.ADD, False): provider_pb2.PropertyDiff.ADD,
@@ -177,6 +177,19 @@ class GcpProvider(ResourceProviderServicer):
             self._kind(request.urn)
             cloud().delete(_token(request.urn), request.id)
             return Empty()
+
+    def Invoke(
+        self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.InvokeResponse:
+        """Tells a project's number."""
+        with answering(context):
+            if request.tok != PROJECT:
+                raise NotServed(f"{request.tok} is not served: this stand-in knows {PROJECT} alone")
+            project = str(reveal(parse_struct(request.args).get("projectId", self._where.project)))
+            response = provider_pb2.InvokeResponse()
+            answer = render_struct({"projectId": project, "number": number(project)})
+            getattr(response, "return").CopyFrom(answer)
+            return response
 
     def Handshake(
         self, request: provider_pb2.ProviderHandshakeRequest, context: grpc.ServicerContext

@@ -70,10 +70,25 @@ def _instance(inputs: Fields, identity: str) -> Fields:
     }
 
 
+def _role(inputs: Fields, identity: str) -> Fields:
+    return {"name": identity}
+
+
+def _template(inputs: Fields, identity: str) -> Fields:
+    linked = f"https://www.googleapis.com/compute/v1/{identity}"
+    return {"selfLink": linked, "selfLinkUnique": f"{linked}?uniqueId={number(identity)}"}
+
+
+def _numbered(kind: str) -> Callable[[Fields, str], Fields]:
+    """Return what adds the name of a resource that the cloud knows by a number alone."""
+    return lambda inputs, identity: {"name": f"{kind}/{number(identity)}"}
+
+
 ADDRESS = "gcp:compute/address:Address"
 DISK = "gcp:compute/disk:Disk"
 SECRET_VERSION = "gcp:secretmanager/secretVersion:SecretVersion"  # noqa: S105 (a type's name)
 INSTANCE = "gcp:compute/instance:Instance"
+PROJECT = "gcp:organizations/getProject:getProject"
 
 _COMPUTE = "projects/{project}/global/"
 _ZONAL = "projects/{project}/zones/{zone}/"
@@ -118,6 +133,37 @@ TYPES: Mapping[str, Kind] = {
     "gcp:dns/recordSet:RecordSet": Kind(
         "projects/{project}/managedZones/{managedZone}/rrsets/{name}/{type}",
         frozenset({"name", "type", "managedZone", "project"}),
+    ),
+    "gcp:compute/resourcePolicyAttachment:ResourcePolicyAttachment": Kind(
+        "{project}/{zone}/{instance}/{name}", _ALL
+    ),
+    "gcp:compute/instanceIAMMember:InstanceIAMMember": Kind(
+        _ZONAL + "instances/{instanceName}/{role}/{member}", _ALL
+    ),
+    "gcp:projects/iAMCustomRole:IAMCustomRole": Kind(
+        "projects/{project}/roles/{roleId}", frozenset({"roleId", "project"}), _role
+    ),
+    "gcp:projects/iAMMember:IAMMember": Kind("{project}/{role}/{member}", _ALL),
+    "gcp:tags/tagKey:TagKey": Kind(
+        "tagKeys/{shortName}", frozenset({"parent", "shortName"}), _numbered("tagKeys")
+    ),
+    "gcp:tags/tagValue:TagValue": Kind(
+        "tagValues/{parent}-{shortName}", frozenset({"parent", "shortName"}), _numbered("tagValues")
+    ),
+    "gcp:compute/healthCheck:HealthCheck": Kind(
+        _COMPUTE + "healthChecks/{name}", frozenset({"name", "project"}), _linked
+    ),
+    "gcp:compute/instanceTemplate:InstanceTemplate": Kind(
+        _COMPUTE + "instanceTemplates/{namePrefix}{unique}", _ALL, _template
+    ),
+    "gcp:compute/instanceGroupManager:InstanceGroupManager": Kind(
+        _ZONAL + "instanceGroupManagers/{name}",
+        frozenset({"name", "project", "zone", "baseInstanceName", "params"}),
+        _linked,
+    ),
+    "gcp:compute/perInstanceConfig:PerInstanceConfig": Kind(
+        _ZONAL + "instanceGroupManagers/{instanceGroupManager}/{name}",
+        frozenset({"name", "project", "zone", "instanceGroupManager"}),
     ),
     ADDRESS: Kind(
         _REGIONAL + "addresses/{name}", frozenset({"name", "project", "region"}), _linked

@@ -121,6 +121,27 @@ def test_another_model_makes_another_machine_and_keeps_disk_address_and_keys(
     assert parked.outputs(STACK)["api_keys"] == outputs["api_keys"]
 
 
+def test_a_schedule_is_attached_and_nothing_changes_by_itself(parked: EmulatedCloud):
+    schedule = {"start": "0 8 * * 1-5", "stop": "0 20 * * 1-5", "time_zone": "Europe/Berlin"}
+    parked.configure(STACK, schedule=json.dumps(schedule))
+    parked.up(STACK)
+    policies = [made for name, made in parked.resources().items() if "/resourcePolicies/" in name]
+    assert [each["inputs"]["instanceSchedulePolicy"]["timeZone"] for each in policies] == [
+        "Europe/Berlin"
+    ]
+    parked.good("preview", "--expect-no-changes", "--stack", STACK)
+    parked.good("config", "rm", "llm-endpoint:schedule", "--stack", STACK)
+
+
+def test_a_group_of_one_takes_the_place_of_the_machine(parked: EmulatedCloud):
+    parked.configure(STACK, spot="true", spot_recovery="mig")
+    parked.up(STACK)
+    kinds = {identity.split("/")[-2] for identity in parked.resources()}
+    assert "instanceGroupManagers" in kinds
+    assert "instances" not in kinds
+    parked.good("preview", "--expect-no-changes", "--stack", STACK)
+
+
 def test_destroy_leaves_nothing(parked: EmulatedCloud):
     parked.good("destroy", "--yes", "--skip-preview", "--stack", STACK)
     assert parked.resources() == {}
