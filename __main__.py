@@ -2,10 +2,15 @@
 
 import pulumi
 
-from components.settings import raw_configuration
+from components.settings import ConfigurationError, raw_configuration
 from stacks import choose
 
 raw = raw_configuration()
-program = choose(raw, pulumi.get_stack())
-for name, value in program.deploy(program.settings(raw)).items():
+stack = pulumi.get_stack()
+try:
+    program = choose(raw, stack)
+    outputs = program.deploy(program.settings(raw))
+except ConfigurationError as error:
+    raise error.for_stack(stack) from None
+for name, value in outputs.items():
     pulumi.export(name, value)

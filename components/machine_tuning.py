@@ -64,7 +64,8 @@ def tuning(
     memory = machine.memory_bytes if machine else 0
     weights = models_bytes or 0
     cores = machine.cores if machine else 0
-    tight = bool(machine) and 2 * weights > memory
+    # A quantised cache needs flash attention, so that one who wants none gets none.
+    tight = bool(machine) and 2 * weights > memory and flash_attention != "off"
     kv = kv_type or ("q8_0" if tight else "f16")
     quantised = kv not in {"f32", "f16", "bf16"}
     at_once = slots or (max(1, min(_MOST_SLOTS, cores // 2)) if machine else UNKNOWN_SLOTS)

@@ -1,8 +1,11 @@
-"""How a stage ends that did not succeed."""
+"""How a stage ends that did not succeed, and what may be said of an error."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
+
+_FRAMES = 8
 
 
 class StageError(Exception):
@@ -23,3 +26,17 @@ class Temporary(StageError):
 
 class Permanent(StageError):
     """What stays as it is until a person changes something."""
+
+
+def described(error: BaseException) -> tuple[str, ...]:
+    """Return where an error came from.
+
+    Of its own text only what the system says of a file or a connection: other errors quote the
+    values that they met, which may be a secret, or what a client sent.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    lines = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
+    if isinstance(error, OSError) and error.strerror:
+        named = f": {error.filename}" if error.filename else ""
+        return (*lines, f"{type(error).__name__}: {error.strerror}{named}")
+    return (*lines, type(error).__name__)

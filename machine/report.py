@@ -14,6 +14,7 @@ from machine.status import STAGES, State, Status
 from machine.world import World, this_machine
 
 _LINES = 20
+_NEVER_RUN = "success"
 _REASONS = {
     "oom-kill": "ran out of memory",
     "timeout": "did not start in time",
@@ -31,13 +32,16 @@ _REASONS = {
 def report(unit: str, stage: str, world: World, status: Status) -> None:
     """Mark the stage as failed, with the end of the unit's journal.
 
-    A stage that has said itself why it failed is left as it is.
+    A stage that has said itself why it failed is left as it is. So is one whose unit was not even
+    started because what it waits for failed (systemd runs `OnFailure=` then, too): that one tells.
     """
     known = status.read(stage)
     if known is not None and known.state is State.FAILED:
         return
     show = ("systemctl", "show", "--property=Result", "--value", unit)
     result = world.run(Command("asking how the unit ended", show)).output.strip()
+    if result == _NEVER_RUN:
+        return
     read = ("journalctl", f"--unit={unit}", f"--lines={_LINES}", "--output=cat", "--no-pager")
     journal = world.run(Command("reading the unit's journal", read)).output.splitlines()
     why = _REASONS.get(result, f"failed ({result or 'systemd does not say how'})")

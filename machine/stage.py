@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable
 
 from machine.config import Config
-from machine.errors import Permanent, StageError
+from machine.errors import Permanent, StageError, described
 from machine.paths import Paths
 from machine.status import State, Status
 from machine.world import World, this_machine
@@ -23,8 +22,6 @@ MOST_UNFORESEEN = 3
 """Tries in a row that may end in an error that no stage knows. What a machine can meet for a while
 (networks, permissions, locks, full tables) stages do know, and those tries have no bound. An error
 beyond is most likely ours, so that more tries would only hide it: the deployment should fail."""
-
-_LOG_FRAMES = 8
 
 StageFunction = Callable[[Config, World], str]
 
@@ -65,7 +62,7 @@ def run(name: str, stage: StageFunction, world: World, status: Status) -> int:
         count = 1 + (earlier.unforeseen if earlier is not None else 0)
         state = State.FAILED if count >= MOST_UNFORESEEN else State.RETRYING
         message = f"an error that no stage expects: {type(error).__name__} (try {count})"
-        log = _described(error)
+        log = described(error)
         status.report(name, state, message, log, unforeseen=count)
         return _ended(state, (*log, message))
     status.report(name, State.DONE, message)
@@ -76,20 +73,6 @@ def run(name: str, stage: StageFunction, world: World, status: Status) -> int:
 def _ended(state: State, lines: tuple[str, ...]) -> int:
     print("\n".join(lines), file=sys.stderr)
     return PERMANENT if state is State.FAILED else TEMPORARY
-
-
-def _described(error: Exception) -> tuple[str, ...]:
-    """Return where an error came from.
-
-    Of its own text only what the system says of a file or a connection: other errors quote the
-    values that they met, which may be a secret.
-    """
-    frames = traceback.extract_tb(error.__traceback__)[-_LOG_FRAMES:]
-    lines = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
-    if isinstance(error, OSError) and error.strerror:
-        named = f": {error.filename}" if error.filename else ""
-        return (*lines, f"{type(error).__name__}: {error.strerror}{named}")
-    return (*lines, type(error).__name__)
 
 
 def main(arguments: list[str]) -> int:

@@ -21,8 +21,9 @@ from machine.files import write_whole
 from machine.status import Record, State, Status
 from machine.world import World, this_machine
 
-LEAST_BOOT_MINUTES = 120
-"""How long a machine that does not get ready is left to be looked at, at the least."""
+LEAST_BOOT_MINUTES = 240
+"""How long a machine that does not get ready is left, at the least: as long as `up` may wait for it
+(the most that the setting `ready_minutes` takes)."""
 
 
 @dataclass(frozen=True)

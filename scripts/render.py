@@ -168,7 +168,10 @@ def main(arguments: Sequence[str]) -> int:
             write_tree(files, options.out)
             print(f"{len(files)} files are in {options.out}")
             return 0
-    except (ConfigurationError, RenderError) as error:
+    except ConfigurationError as error:
+        print(error.for_stack(options.stack), file=sys.stderr)
+        return 1
+    except RenderError as error:
         print(error, file=sys.stderr)
         return 1
     for name, text in files.items():

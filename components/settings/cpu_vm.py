@@ -28,11 +28,11 @@ IMAGES = {
 
 _PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _IMAGE = re.compile(r"projects/[a-z0-9.:-]+/global/images/(?:family/)?[a-z][a-z0-9-]{0,62}")
-_NETWORK = re.compile(
-    r"(?:(?:https://www\.googleapis\.com/compute/v1/)?projects/[a-z0-9.:-]+/(?:global|regions/[a-z0-9-]+)/(?:networks|subnetworks)/)?"
-    r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
-)
-_DNS_ZONE = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_COMPUTE = r"(?:https://www\.googleapis\.com/compute/v1/)?projects/[a-z0-9.:-]+"
+_NAME = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_NETWORK = re.compile(rf"(?:{_COMPUTE}/global/networks/)?{_NAME}")
+_SUBNETWORK = re.compile(rf"(?:{_COMPUTE}/regions/(?P<region>[a-z0-9-]+)/subnetworks/)?{_NAME}")
+_DNS_ZONE = re.compile(_NAME)
 _NEWEST_DISK = "hyperdisk-balanced"
 _SYSTEM_BYTES = 2**30
 
@@ -74,6 +74,14 @@ def _image(value: str) -> str:
 def _network(value: str) -> str:
     if _NETWORK.fullmatch(value) is None:
         raise ValueError("it takes a name, or a path such as projects/PROJECT/global/networks/NAME")
+    return value
+
+
+def _subnetwork(value: str) -> str:
+    if _SUBNETWORK.fullmatch(value) is None:
+        raise ValueError(
+            "it takes a name, or a path such as projects/PROJECT/regions/REGION/subnetworks/NAME"
+        )
     return value
 
 
@@ -135,7 +143,7 @@ class CpuVmSettings(VmSettings):
         default=None,
         description="A network that is there already. Unset: one is made.",
     )
-    subnetwork: Annotated[str, AfterValidator(_network)] | None = Field(
+    subnetwork: Annotated[str, AfterValidator(_subnetwork)] | None = Field(
         default=None,
         description="The subnetwork in that network and the zone's region. Unset: the one that an "
         "auto-mode network has there.",
@@ -230,7 +238,8 @@ def _spot_is_offered(settings: CpuVmSettings) -> Iterator[Problem]:
 
 
 def _spot_has_no_schedule(settings: CpuVmSettings) -> Iterator[Problem]:
-    if not settings.spot or settings.schedule is None:
+    # With a group, that is the reason.
+    if not settings.spot or settings.schedule is None or settings.spot_recovery == "mig":
         return
     yield Problem(
         "schedule",
@@ -276,6 +285,17 @@ def _subnetwork_has_a_network(settings: CpuVmSettings) -> Iterator[Problem]:
     yield Problem("network", "the subnetwork that is given (subnetwork) lies in a network")
 
 
+def _subnetwork_is_in_the_region(settings: CpuVmSettings) -> Iterator[Problem]:
+    named = settings.subnetwork and _SUBNETWORK.fullmatch(settings.subnetwork)
+    if not named or named["region"] in {None, settings.region}:
+        return
+    yield Problem(
+        "subnetwork",
+        f"it lies in {named['region']}, and gcp:zone is {settings.zone!r}, which lies in "
+        f"{settings.region}",
+    )
+
+
 def _dns_zone_has_a_domain(settings: CpuVmSettings) -> Iterator[Problem]:
     if settings.dns_zone is None or settings.domain is not None:
         return
@@ -291,10 +311,11 @@ _CHECKS = (
     (("machine_type", "gcp:zone"), _type_is_in_the_region),
     (("machine_type", "model", "embeddings_model"), _models_fit_the_memory),
     (("machine_type", "spot"), _spot_is_offered),
-    (("schedule", "spot"), _spot_has_no_schedule),
+    (("schedule", "spot", "spot_recovery"), _spot_has_no_schedule),
     (("spot", "spot_recovery"), _recovery_is_for_spot),
     (("schedule", "spot_recovery"), _group_fights_no_schedule),
     (("max_run_hours", "spot_recovery"), _group_fights_no_limit),
     (("network", "subnetwork"), _subnetwork_has_a_network),
+    (("subnetwork", "gcp:zone"), _subnetwork_is_in_the_region),
     (("dns_zone", "domain"), _dns_zone_has_a_domain),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -27,6 +28,13 @@ class ConfigurationError(pulumi.RunError):
 
     A `RunError`, so that the engine prints the message without a traceback.
     """
+
+    def for_stack(self, stack: str) -> ConfigurationError:
+        """Return the same with `stack` named in each command, whichever one is selected."""
+        return ConfigurationError(_COMMAND.sub(rf"\g<0> --stack {stack}", str(self)))
+
+
+_COMMAND = re.compile(r"scripts/pulumi config (?:set|rm) .+?(?=, or scripts/|$)", re.MULTILINE)
 
 
 def raw_configuration() -> dict[str, str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from emulator.plugin.errors import PluginError
 
-from .resources import ADDRESS, DISK, INSTANCE, SECRET_VERSION, TYPES, Fields, Where, number
+from .resources import ADDRESS, API, DISK, INSTANCE, SECRET_VERSION, TYPES, Fields, Where, number
 
 _MACHINE_SECONDS = 300
 
@@ -61,21 +61,27 @@ class Cloud:
         return cls(folder, tuple(machine), address)
 
     def create(self, token: str, inputs: Fields, where: Where) -> Made:
-        """Make a resource; one of the same id must not be there. Raises `CloudError`."""
+        """Make a resource; one of the same id must not be there. Raises `CloudError`.
+
+        But an API, which may be switched on by anybody any number of times.
+        """
+        if token == INSTANCE and inputs.get("desiredStatus", "RUNNING") != "RUNNING":
+            # The provider's own refusal (desiredStatusDiff).
+            raise CloudError(
+                "When creating an instance, desired_status can only accept RUNNING value"
+            )
         filled = self._filled(token, inputs, where)
         identity = TYPES[token].id.format_map(filled)
-        if self._file(token, identity).exists():
+        if token != API and self._file(token, identity).exists():
             raise CloudError(f"Error 409: The resource '{identity}' already exists, alreadyExists")
         made = Made(identity, inputs, self._added(token, filled, identity))
+        if token == INSTANCE:
+            self._run("create", made)
         self._write(token, made)
         if token == SECRET_VERSION:
             payload = self._payload(str(filled["secret"]))
             payload.touch(mode=0o600)
             payload.write_text(str(filled["secretData"]), encoding="utf-8")
-        if token == INSTANCE:
-            self._run("create", made)
-            if inputs.get("desiredStatus") == "TERMINATED":
-                self._run("stop", made)
         return self._seen(token, made)
 
     def read(self, token: str, identity: str) -> Made | None:

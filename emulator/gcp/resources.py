@@ -85,6 +85,7 @@ def _numbered(kind: str) -> Callable[[Fields, str], Fields]:
 
 
 ADDRESS = "gcp:compute/address:Address"
+API = "gcp:projects/service:Service"
 DISK = "gcp:compute/disk:Disk"
 SECRET_VERSION = "gcp:secretmanager/secretVersion:SecretVersion"  # noqa: S105 (a type's name)
 INSTANCE = "gcp:compute/instance:Instance"
@@ -97,7 +98,7 @@ _ALL = frozenset({"*"})
 """Every input replaces."""
 
 TYPES: Mapping[str, Kind] = {
-    "gcp:projects/service:Service": Kind("{project}/{service}", frozenset({"project", "service"})),
+    API: Kind("{project}/{service}", frozenset({"project", "service"})),
     "gcp:compute/network:Network": Kind(
         _COMPUTE + "networks/{name}",
         frozenset({"name", "project", "autoCreateSubnetworks"}),

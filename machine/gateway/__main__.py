@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 
 from aiohttp import web
 
 from machine.config import Config
-from machine.errors import Permanent
+from machine.errors import Permanent, described
 from machine.gateway.app import application
 from machine.gateway.settings import Settings, from_config
 from machine.paths import Paths
@@ -23,6 +25,10 @@ GRACE_SECONDS = 10.0
 HTTPS_PORT = "LLM_ENDPOINT_HTTPS_PORT"
 """The environment variable, Caddy's too, that moves Caddy from port 443."""
 _PERMANENT = 78
+
+ExceptionInfo = (
+    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+)
 
 
 async def serve(settings: Settings, paths: Paths) -> None:
@@ -35,6 +41,7 @@ async def serve(settings: Settings, paths: Paths) -> None:
         application(settings, paths, lambda line: print(line, flush=True)),
         handler_cancellation=True,
         access_log=None,
+        logger=_server_log(),
         shutdown_timeout=GRACE_SECONDS,
     )
     await runner.setup()
@@ -43,6 +50,24 @@ async def serve(settings: Settings, paths: Paths) -> None:
         await stopped.wait()
     finally:
         await runner.cleanup()
+
+
+class _Described(logging.Formatter):
+    """Tells of an exception where it came from: its text may quote what a client sent."""
+
+    def formatException(self, ei: ExceptionInfo) -> str:
+        """Return the lines of the exception that is being logged."""
+        error = ei[1]
+        return "" if error is None else "\n".join(described(error))
+
+
+def _server_log() -> logging.Logger:
+    """Return what the HTTP server reports its own errors to: this process's stderr."""
+    log = logging.Logger(__name__, logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Described())
+    log.addHandler(handler)
+    return log
 
 
 def main(arguments: Sequence[str]) -> int:

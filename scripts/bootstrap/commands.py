@@ -128,8 +128,10 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
 def pulumi(checkout: Checkout, arguments: list[str]) -> int:
     """Become the CLI, in this checkout's environment."""
     name = stack.named(arguments)
-    if name is not None and not stack.has_program(checkout, name):
-        # A stack that is being set up: what it will need can't be told yet.
+    if name is not None and not (
+        stack.needs_program(arguments) and stack.has_program(checkout, name)
+    ):
+        # Or a stack that is being set up: what it will need can't be told yet.
         name = None
     ready = prepare(checkout, name, os.environ)
     if not Path.cwd().is_relative_to(checkout.root):

@@ -68,6 +68,17 @@ def named(arguments: Sequence[str]) -> str | None:
     return None
 
 
+def needs_program(arguments: Sequence[str]) -> bool:
+    """Whether pulumi's own `arguments` may run the program or ask plugins, and not the state alone.
+
+    A stack can be configured, and its outputs be read, where its plugins can't be had.
+    """
+    return not arguments or arguments[0] not in _STATE_ALONE
+
+
+_STATE_ALONE = ("config", "stack", "state", "cancel")
+
+
 def configuration_file(checkout: Checkout, stack: str) -> Path:
     """Return the file of the stack's own configuration, which need not exist."""
     return checkout.stacks / f"Pulumi.{stack.rsplit('/', 1)[-1]}.yaml"

@@ -93,7 +93,7 @@ def read(stack: str, folder: Path = STACKS) -> Configuration:
             module = cast("_Module", import_module(f"stacks.{program.module}"))
             base_name = module.plan(settings, stack.rsplit("/", 1)[-1]).base_name
     except ConfigurationError as error:
-        problem = str(error)
+        problem = str(error.for_stack(stack))
     return Configuration(
         stack=stack,
         project=raw.get(f"{PROVIDER}project") or None,

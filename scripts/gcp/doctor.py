@@ -53,8 +53,8 @@ def _configuration(config: Configuration) -> Finding:
         return Finding(
             "problem",
             f"configuration: {config.problem}",
-            f"the commands above, each with --stack {config.stack} "
-            f"(scripts/pulumi stack init {config.stack} first, if there is no such stack yet)",
+            f"the commands above (scripts/pulumi stack init {config.stack} first, if there is no "
+            "such stack yet)",
         )
     settings = config.settings
     if settings is None:

@@ -133,3 +133,15 @@ def test_doctor_of_a_stack_without_a_program_names_those_there_are(machine: Mach
     assert doctor.returncode == 1
     assert "there is cpu-vm, local" in doctor.stdout
     assert "of the cloud" not in doctor.stdout
+
+
+def test_a_stack_is_configured_where_its_plugins_can_t_be_had(machine: Machine):
+    package = machine.root / ".venv" / "lib" / "python3" / "site-packages" / "pulumi_gcp"
+    package.mkdir()
+    about = '{"resource": true, "name": "gcp", "version": "9.7.0"}'
+    (package / "pulumi-plugin.json").write_text(about, encoding="utf-8")
+    set_one = machine.run("scripts/pulumi", "config", "set", "gcp:zone", "z", "--stack", "cpu-vm")
+    assert set_one.returncode == 0, set_one.stderr
+    preview = machine.run("scripts/pulumi", "preview", "--stack", "cpu-vm")
+    assert preview.returncode == 1
+    assert "gcp 9.7.0" in preview.stderr

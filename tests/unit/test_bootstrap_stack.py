@@ -52,6 +52,20 @@ def test_pulumi_s_own_arguments_may_name_a_stack(arguments: list[str], name: str
     assert stack.named(arguments) == name
 
 
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (["config", "set", "gcp:project", "p", "--stack", "cpu-vm"], False),
+        (["stack", "output", "--stack", "cpu-vm"], False),
+        (["up", "--stack", "cpu-vm"], True),
+        (["--stack", "cpu-vm", "config"], True),
+        ([], True),
+    ],
+)
+def test_only_what_runs_the_program_needs_its_plugins(arguments: list[str], needed: bool):
+    assert stack.needs_program(arguments) is needed
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
     (tmp_path / "stacks").mkdir()

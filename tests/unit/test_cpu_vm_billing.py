@@ -39,7 +39,7 @@ def test_everything_that_bills_carries_the_labels(deploy):
 def test_a_stopped_machine_bills_no_cores_and_still_its_disks_address_and_secrets():
     seen = deployed()
     assert whether(seen, "cores and memory of e2-standard-4") == (True, False)
-    assert whether(seen, "boot disk, 20 GB pd-balanced") == (True, True)
+    assert whether(seen, "boot disk, 20 GB pd-balanced (also while the machine is stopped)")
     assert whether(seen, "cache disk, 50 GB pd-ssd") == (True, True)
     assert whether(seen, "external IPv4 address") == (True, True)
     assert whether(seen, "llm-endpoint-cpu-vm-keys") == (True, True)
@@ -47,10 +47,15 @@ def test_a_stopped_machine_bills_no_cores_and_still_its_disks_address_and_secret
     assert whether(seen, "traffic") == (True, False)
 
 
-def test_a_group_without_its_machine_has_no_boot_disk():
-    seen = in_a_group()
+@pytest.mark.parametrize("deploy", [deployed, in_a_group], ids=["instance", "group"])
+def test_a_parked_stack_has_no_boot_disk(deploy):
+    seen = deploy()
     assert whether(seen, "boot disk") == (True, False)
     assert whether(seen, "cache disk") == (True, True)
+
+
+def test_a_group_that_is_stopped_has_no_boot_disk():
+    assert not any("while the machine is stopped" in resource for resource in bills(in_a_group()))
 
 
 def test_parked_or_not_the_list_is_the_same():

@@ -20,10 +20,13 @@ WORLD = {"0.0.0.0/0", "::/0"}
 
 
 def rules(seen: Run) -> dict[str, tuple[list[str], list[str]]]:
-    """Ports and ranges of each firewall rule, by the end of its name."""
+    """Ports and ranges of each firewall rule that lets somebody in, by the end of its name."""
     found = {}
     for rule in of_type(seen, "compute/firewall"):
         assert rule.inputs["direction"] == "INGRESS"
+        if "denies" in rule.inputs:
+            continue
+        assert rule.inputs["priority"] == 1000
         (allowed,) = rule.inputs["allows"]
         assert allowed["protocol"] == "tcp"
         name = rule.inputs["name"].removeprefix(f"{NAME}-")
@@ -51,6 +54,17 @@ def test_acme_opens_port_80_to_the_world_and_nothing_else():
         if WORLD & set(ranges)
     }
     assert opened == {"acme": ["80"]}
+
+
+@pytest.mark.parametrize("network", ["default", None], ids=["given", "own"])
+def test_what_a_network_lets_in_by_itself_does_not_reach_the_machine(network):
+    found = of_type(deployed(network=network), "compute/firewall")
+    (rule,) = (rule for rule in found if "denies" in rule.inputs)
+    assert rule.inputs["denies"] == [{"protocol": "all"}]
+    assert "allows" not in rule.inputs
+    assert rule.inputs["sourceRanges"] == ["0.0.0.0/0"]
+    # After ours, and before those of a default network.
+    assert 1000 < rule.inputs["priority"] < 65534
 
 
 def test_health_checks_reach_a_group_and_no_plain_instance():

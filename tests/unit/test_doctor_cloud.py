@@ -158,7 +158,8 @@ def test_a_stack_that_is_not_configured_is_told_every_command(cloud: Cloud):
     (wrong,) = [one for one in found if one.text.startswith("configuration")]
     for key in ("gcp:project", "gcp:zone", "allowed_cidrs"):
         assert f"scripts/pulumi config set {key} " in wrong.text
-    assert "--stack cpu-vm" in wrong.type
+    assert wrong.text.count(" --stack cpu-vm") == 3
+    assert "scripts/pulumi stack init cpu-vm" in wrong.type
     assert "scripts/pulumi stack init cpu-vm" in wrong.type
     assert "not looked at without a project" in text(found)
     assert found[-1].type == (

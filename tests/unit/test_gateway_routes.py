@@ -25,9 +25,24 @@ def test_an_id_of_a_model_may_have_slashes_and_is_not_shown():
         assert route("GET", path) == Route(Asked.MODEL, "/v1/models/*", model="owner/name")
 
 
-@pytest.mark.parametrize("path", ["", "*", "/v1/models/", "/v1/chat/completions?x", "/health/"])
-def test_what_is_not_named_does_not_pass(path: str):
-    assert route("GET", path) == NoRoute(404)
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "*", "/v1/models/", "/v1/chat/completions?x", "/health/", "//health"),
+        *("//v1/chat/completions", "/v1//chat/completions", "/v1/chat/completions/"),
+        *("/v1/chat%2fcompletions", "/V1/models", "/v1/../health", "/v1/models#x"),
+        *("http://127.0.0.1/v1/models", "/slots", "/metrics", "/v1"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_is_not_named_does_not_pass(method: str, path: str):
+    assert route(method, path) == NoRoute(404)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "get", "DELETE", ""])
+def test_each_path_takes_one_method(method: str):
+    assert route(method, "/v1/models") == NoRoute(405, "/v1/models", "GET")
+    assert route(method, "/v1/completions") == NoRoute(405, "/v1/completions", "POST")
 
 
 def test_a_method_that_would_not_do_is_told_from_a_path():

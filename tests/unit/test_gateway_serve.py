@@ -136,6 +136,27 @@ async def test_sigterm_lets_a_stream_end(tmp_path: Path, capsys):
     assert entry(capsys.readouterr().out) == (200, "complete")
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /v1/models?key=sk-secret\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: x\r\nCookie: " + b"sk-secret" * 1000 + b"\r\n\r\n",
+    ],
+    ids=["query", "header"],
+)
+@asynchronous
+async def test_what_the_server_itself_refuses_is_not_quoted(tmp_path: Path, capfd, head: bytes):
+    async with served(tmp_path, Stream()) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(head)
+        assert (await reader.readline()).split()[1] == b"400"
+        writer.close()
+        os.kill(os.getpid(), signal.SIGTERM)
+    said = capfd.readouterr()
+    assert "Error handling request" in said.err
+    assert "sk-secret" not in said.out + said.err
+
+
 @asynchronous
 async def test_sigterm_does_not_wait_for_ever(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(command, "GRACE_SECONDS", 0.05)

@@ -1,6 +1,7 @@
 """Google's REST APIs and credentials: asked politely, and with the token in no message."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -130,6 +131,23 @@ def test_no_credentials_at_all_name_the_login(tmp_path: Path, monkeypatch: pytes
         find({})
     assert caught.value.next_step == "gcloud auth application-default login"
     assert "no Google credentials on this machine" in caught.value.problem
+
+
+def test_a_metadata_server_that_does_not_answer_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setattr(credentials, "_METADATA_SECONDS", 0.05)
+    monkeypatch.setattr("google.auth.compute_engine._metadata._NO_GCE_CHECK", False)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("GCE_METADATA_IP", f"127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(CredentialsError, match="no metadata server"):
+            find({})
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 def test_credentials_in_a_variable_may_be_a_path_or_json(tmp_path: Path):

@@ -151,6 +151,9 @@ def test_a_disk_that_can_not_be_read_is_not_taken_for_an_empty_one():
     with pytest.raises(Temporary, match="can't be read"):
         disk.plan_disk("d", NOTHING, Result(1, "", "wipefs: error: I/O error"))
     assert disk.plan_disk("d", NOTHING, Result(0)) == "format"
+    for code in (1, 8, 127):
+        with pytest.raises(Permanent, match="can't be told"):
+            disk.plan_disk("d", Result(code), Result(0))
 
 
 @pytest.mark.parametrize(("code", "kind"), [(4, Permanent), (8, Temporary), (12, Temporary)])

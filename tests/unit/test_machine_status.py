@@ -215,6 +215,13 @@ def test_a_unit_that_systemd_gave_up_fails_its_stage_with_the_end_of_its_journal
     assert record.log == ("loading", "Killed")
 
 
+def test_a_unit_that_was_not_started_for_want_of_another_fails_no_stage(machine: FakeMachine):
+    machine.run.answers = {"systemctl show": Result(0, "success\n")}
+    status = machine.status()
+    report.report("llm-endpoint-server-chat.service", "server", machine.world, status)
+    assert status.read("server") is None
+
+
 def test_a_stage_that_said_why_it_failed_is_not_overwritten(machine: FakeMachine):
     status = machine.status()
     status.report("model", State.FAILED, "the hub has no such file")

@@ -42,6 +42,8 @@ def test_where_the_weights_take_most_of_the_memory_the_cache_is_quantised():
     assert tuning(machine, 20 * GB).kv_type == "f16"
     tight = tuning(machine, 43 * GB)
     assert (tight.kv_type, tight.flash_attention) == ("q8_0", "on")
+    without = tuning(machine, 43 * GB, flash_attention="off")
+    assert (without.kv_type, without.flash_attention) == ("f16", "off")
 
 
 def test_what_a_person_chooses_stays_and_the_rest_follows_it():

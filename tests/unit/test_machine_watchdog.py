@@ -4,12 +4,22 @@ import json
 from pathlib import Path
 
 import pytest
+from annotated_types import Le
 from fake_google import FakeGoogle, Fault
 from fake_world import FakeMachine, fake_machine
 
+from components.settings.base import Settings
 from machine.commands import Result
 from machine.status import State
-from machine.watchdog import Activity, Watch, look, observe, parse_activity, reason_to_stop
+from machine.watchdog import (
+    LEAST_BOOT_MINUTES,
+    Activity,
+    Watch,
+    look,
+    observe,
+    parse_activity,
+    reason_to_stop,
+)
 
 IDLE = Activity(ready_since=100.0, last_request=200.0, active=0)
 MINUTE = 60.0
@@ -32,6 +42,11 @@ def test_a_machine_without_requests_for_the_idle_minutes_stops():
 def test_one_that_was_never_asked_stops_too():
     never = Activity(ready_since=100.0, last_request=None, active=0)
     assert reason_to_stop(watched([(never, True)] * 31), 30 * MINUTE, 30)
+
+
+def test_a_boot_counts_as_idleness_only_once_it_is_ready():
+    booting = Activity(ready_since=None, last_request=None, active=0)
+    assert reason_to_stop(watched([(booting, False)] * 60), 59 * MINUTE, 30) is None
 
 
 def test_a_request_begins_the_count_anew():
@@ -62,11 +77,17 @@ def test_the_first_look_after_a_damaged_file_begins_the_count_anew():
     assert reason_to_stop(watch, 40 * MINUTE, 30) is None
 
 
-def test_a_machine_that_does_not_get_ready_stops_after_two_hours():
-    watch = watched([(None, False)] * 121)
-    assert reason_to_stop(watch, 119 * MINUTE, 30) is None
-    assert reason_to_stop(watch, 120 * MINUTE, 30) == "not ready for 120 min"
-    assert reason_to_stop(watch, 120 * MINUTE, 180) is None
+def test_a_machine_that_does_not_get_ready_stops_once_nobody_waits_for_it():
+    (waits,) = (
+        limit.le
+        for limit in Settings.model_fields["ready_minutes"].metadata
+        if isinstance(limit, Le)
+    )
+    assert waits == LEAST_BOOT_MINUTES
+    watch = watched([(None, False)] * 241)
+    assert reason_to_stop(watch, 239 * MINUTE, 30) is None
+    assert reason_to_stop(watch, 240 * MINUTE, 30) == "not ready for 240 min"
+    assert reason_to_stop(watch, 240 * MINUTE, 300) is None
 
 
 def test_a_boot_that_takes_long_has_its_idle_minutes_once_it_is_ready():
@@ -84,8 +105,8 @@ def test_a_failed_stage_does_not_stop_a_machine_that_is_being_used():
 
 def test_a_gateway_that_died_while_answering_does_not_keep_a_broken_machine():
     dead = Activity(100.0, 200.0, 3)
-    watch = watched([(dead, True)] * 5 + [(dead, False)] * 125)
-    assert reason_to_stop(watch, 129 * MINUTE, 30)
+    watch = watched([(dead, True)] * 5 + [(dead, False)] * 245)
+    assert reason_to_stop(watch, 249 * MINUTE, 30)
 
 
 @pytest.fixture

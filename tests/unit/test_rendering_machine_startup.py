@@ -90,12 +90,14 @@ def test_what_the_network_fails_is_tried_again(tmp_path: Path):
     assert [record["state"] for record in records(tmp_path)] == ["retrying"]
 
 
-def test_tries_end_in_one_failure_with_the_log(tmp_path: Path):
+def test_tries_end_in_one_failure_with_the_log_and_a_machine_that_is_off(tmp_path: Path):
     done = shell(
-        'broken() { echo no route; return 7; }\ntry "reading" broken; echo went on', tmp_path
+        'systemctl() { echo "systemctl $*"; }\nbroken() { echo no route; return 7; }\n'
+        'try "reading" broken; echo went on',
+        tmp_path,
     )
     assert done.returncode == 1
-    assert "went on" not in done.stdout
+    assert done.stdout.endswith("systemctl --no-block poweroff\n")
     told = records(tmp_path)
     assert [record["state"] for record in told] == ["retrying", "retrying", "failed"]
     assert told[-1]["log"] == ["no route"] * 3

@@ -147,6 +147,19 @@ def test_the_disk_is_mounted_for_everyone():
     assert not made, "a namespace of mounts would keep the disk to itself"
 
 
+def test_every_stage_comes_after_the_metadata_server_is_roots_alone():
+    machine = units(rendered("plain"))
+    assert (
+        "llm-endpoint-metadata.service"
+        in values(machine["llm-endpoint-packages.service"], "Requires")[0].split()
+    )
+    text = machine["llm-endpoint-metadata.service"]
+    (begun,), (ended,) = values(text, "ExecStart"), values(text, "ExecStop")
+    assert ended == begun.replace("rule add", "rule del")
+    assert "to 169.254.169.254 ipproto 6 dport 80 uidrange 1-4294967294 " in begun
+    assert begun.endswith(" prohibit")
+
+
 def test_a_boot_does_not_wait_for_the_model():
     machine = units(rendered("plain"))
     assert values(machine["llm-endpoint.target"], "DefaultDependencies") == ["no"]

@@ -103,6 +103,10 @@ def test_keys_that_do_not_fit_are_not_judged_by_a_value_that_is_bad_itself():
             "cache_gb is '30': the models take about 42.8 GB",
         ),
         ({"subnetwork": "mine"}, "network is not set: the subnetwork that is given"),
+        (
+            {"network": "n", "subnetwork": "projects/p/regions/us-east1/subnetworks/s"},
+            "it lies in us-east1, and gcp:zone is 'europe-west4-a'",
+        ),
         ({"kv_type": "q8_0", "flash_attention": "off"}, "keeps a q8_0 cache only with flash"),
         ({"engine": "localllm", "llama_server": "native"}, "it is a build of llama_cpp"),
     ],
@@ -146,6 +150,8 @@ def test_keys_that_do_not_fit_together_are_refused(raw: dict[str, str], said: st
         ("boot_gb", "5", "it takes a whole number, from 20"),
         ("cache_gb", "1", "it takes a whole number, from 10"),
         ("network", "My Net", "it takes a name, or a path"),
+        ("network", "projects/p/regions/r/subnetworks/n", "global/networks/NAME"),
+        ("subnetwork", "projects/p/global/networks/n", "regions/REGION/subnetworks/NAME"),
         ("dns_zone", "example.org", "not its domain"),
         ("gcp:project", "My Project", "that is no project's id"),
         ("machine_type", "g2-standard-4", "with GPUs"),
@@ -158,6 +164,22 @@ def test_a_value_that_will_not_do_is_refused_with_what_would(key: str, value: st
     assert said in message
     assert key in message
     assert "next: scripts/pulumi config set" in message
+
+
+def test_a_schedule_beside_a_group_is_one_problem():
+    said = refusal({"spot": "true", "spot_recovery": "mig", "schedule": "stop 0 20 * * *"})
+    assert "one problem" in said
+
+
+def test_each_command_names_the_stack_that_it_is_for():
+    with pytest.raises(ConfigurationError) as caught:
+        settings(tls="acme", labels="Team=x")
+    said = str(caught.value.for_stack("cpu-vm"))
+    assert "config set labels VALUE --stack cpu-vm\n" in f"{said}\n"
+    assert (
+        "config set domain llm.example.org --stack cpu-vm, or "
+        "scripts/pulumi config set tls own_ca --stack cpu-vm"
+    ) in said
 
 
 def test_the_world_comes_in_only_by_its_name():

@@ -14,7 +14,8 @@ settings=/etc/cloud/cloud.cfg.d/99-llm-endpoint.cfg
 unfinished=/etc/cloud/cloud-init.disabled
 seed=/var/lib/cloud/seed/nocloud
 log=/run/llm-endpoint-startup.log
-tries=20
+# Two hours and more, after which nobody waits for the machine.
+tries=480
 pause_seconds=15
 
 # One record on the console, as machine/status.py writes them: STATE MESSAGE [LINES OF A LOG].
@@ -41,7 +42,9 @@ try() {
 	count=1
 	while ! "$@" >>"$log" 2>&1; do
 		if [ "$count" -ge "$tries" ]; then
-			report failed "$what failed $tries times; next: see whether the machine reaches the archives of its distribution, then reset it" "$(end_of_log)"
+			report failed "$what failed $tries times, and the machine stops; next: see whether it reaches the archives of its distribution, then run up, which starts it again" "$(end_of_log)"
+			# The watchdog, which would stop it, is not there yet.
+			systemctl --no-block poweroff
 			exit 1
 		fi
 		report retrying "$what failed (try $count of $tries)" "$(end_of_log)"

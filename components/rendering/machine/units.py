@@ -43,9 +43,7 @@ def units(plan: MachinePlan) -> list[MachineFile]:
         files += [_unit(name) for name in _WATCHDOG]
         files.append(_drop_in("llm-endpoint.target", "llm-endpoint-watchdog.target.conf"))
     if any(server.pull is not None for server in plan.servers):
-        files.append(
-            _drop_in("llm-endpoint-model.service", "llm-endpoint-model.service.engine.conf")
-        )
+        files.append(_drop_in("llm-endpoint-model.service", _PULLING_DROP_IN))
     ports = server_ports(plan.servers)
     files += [
         _file(server_unit(server.name), _server(server, ports[server.name]))

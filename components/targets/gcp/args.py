@@ -58,7 +58,7 @@ class CpuVmArgs(TypedDict):
     keep_data: NotRequired[bool]
     """Protect the cache disk: nothing deletes or replaces it until this is unset again."""
     parked: NotRequired[bool]
-    """Keep address, keys and cache disk, and run nothing."""
+    """Keep address, keys and cache disk, and have no machine."""
     keys: Mapping[str, int]
     """Generation of each API key by its name; a new generation makes a new key."""
     python: Sequence[str]

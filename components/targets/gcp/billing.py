@@ -1,4 +1,4 @@
-"""What of a machine bills, while it runs and while it is parked or stopped.
+"""What of a machine bills, while it runs, while it is stopped, and while the stack is parked.
 
 Rules as of 2026-11: cores and memory only while the machine runs (cloud.google.com/compute/docs/
 instances/stop-start-instance), disks as long as they are there, an external IPv4 address always,
@@ -13,16 +13,19 @@ from components.targets.gcp.args import CpuVmArgs
 
 
 def billed(args: CpuVmArgs) -> list[Billed]:
-    """Return every resource that bills; `parked` also says what bills while the VM is stopped.
+    """Return every resource that bills.
 
-    A managed instance group deletes its machine, with the boot disk, where one instance is stopped.
+    A stopped machine bills as a parked stack does, and its boot disk beside. A managed instance
+    group deletes its machine, with the boot disk, where one instance is stopped.
     """
     plan = args["plan"]
     price = "Spot" if args.get("spot", False) else "standard"
-    stays = args.get("spot_recovery", "none") == "none"
+    boot = _disk("boot", args["boot_disk_gb"], args["boot_disk_type"])
+    if args.get("spot_recovery", "none") == "none":
+        boot += " (also while the machine is stopped)"
     resources: list[Billed] = [
         _billed(f"cores and memory of {args['machine_type']} ({price})", parked=False),
-        _billed(_disk("boot", args["boot_disk_gb"], args["boot_disk_type"]), parked=stays),
+        _billed(boot, parked=False),
     ]
     if plan.cache_disk is not None:
         cache = _disk("cache", args.get("cache_gb"), args.get("cache_disk_type"))

@@ -133,11 +133,16 @@ class CpuVm(pulumi.ComponentResource):
         compute: pulumi.Output[str],
         account: gcp.serviceaccount.Account,
     ) -> list[pulumi.Input[str]]:
-        """Make the machine; return texts that change when it is another one, or restarted."""
+        """Make the machine; return texts that change when it is another one, or restarted.
+
+        A parked stack has none: Google Cloud's provider makes no instance that does not run.
+        """
         if _is_group(args):
             group = group_of_one(site, args, parts, compute, account)
             machine = [] if group.machine is None else [group.machine.id]
             return [group.template.self_link_unique, group.manager.id, *machine]
+        if args.get("parked", False):
+            return []
         instance = plain_instance(site, args, parts, compute)
         schedule = args.get("schedule")
         if schedule is not None:

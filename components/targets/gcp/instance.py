@@ -20,7 +20,7 @@ without (cloud.google.com/compute/docs/instances/schedule-instance-start-stop)."
 def plain_instance(
     site: Site, args: CpuVmArgs, parts: Parts, compute: pulumi.Output[str]
 ) -> gcp.compute.Instance:
-    """Make the instance. It runs, or is stopped while the stack is parked."""
+    """Make the instance, and start it where something has stopped it."""
     when = scheduling(spot=args.get("spot", False), max_run_seconds=args.get("max_run_seconds"))
     limits: gcp.compute.InstanceSchedulingArgsDict = {
         "provisioning_model": when.provisioning_model,
@@ -47,7 +47,7 @@ def plain_instance(
         project=compute,
         zone=site.zone,
         machine_type=args["machine_type"],
-        desired_status="TERMINATED" if args.get("parked", False) else "RUNNING",
+        desired_status="RUNNING",
         allow_stopping_for_update=True,
         boot_disk={
             "auto_delete": True,

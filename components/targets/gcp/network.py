@@ -11,6 +11,8 @@ import pulumi_gcp as gcp
 
 from components.targets.gcp.site import Site
 
+EVERYBODY = ("0.0.0.0/0",)
+"""The machine has an IPv4 address alone."""
 IAP_RANGE = "35.235.240.0/20"
 """Where SSH through IAP comes from (cloud.google.com/iap/docs/using-tcp-forwarding)."""
 HEALTH_CHECK_RANGES = ("35.191.0.0/16", "130.211.0.0/22")
@@ -18,6 +20,9 @@ HEALTH_CHECK_RANGES = ("35.191.0.0/16", "130.211.0.0/22")
 ACME_RANGE = "0.0.0.0/0"
 """Certificate authorities check a domain from addresses that they don't publish. Port 80 answers
 nothing but their challenges and redirects."""
+PRIORITY = 1000
+"""Of the rules that let somebody in; that of the one that lets nobody else in is the next. A lower
+number comes first: what a default network opens to the world has 65534."""
 # It holds one machine; /29 is the smallest range that a subnetwork takes.
 SUBNETWORK_RANGE = "10.77.0.0/29"
 NETWORK_TIER = "PREMIUM"
@@ -113,7 +118,7 @@ def firewall(
 ) -> list[gcp.compute.Firewall]:
     """Let in who may come, and nobody else, to what runs as the service account `account`.
 
-    A network of one's own lets nothing in without a rule.
+    A given network may have rules of its own: those that come after ours let nobody in here.
     """
     rules: dict[str, tuple[str, Sequence[str]]] = {}
     for version, ranges in by_version(allowed_cidrs).items():
@@ -123,19 +128,27 @@ def firewall(
         rules["acme"] = ("80", [ACME_RANGE])
     if health_checked:
         rules["health"] = ("443", HEALTH_CHECK_RANGES)
-    return [
-        gcp.compute.Firewall(
+
+    def rule(
+        purpose: str, ranges: Sequence[str], priority: int, port: str | None
+    ) -> gcp.compute.Firewall:
+        return gcp.compute.Firewall(
             f"{site.name}-firewall-{purpose}",
             name=f"{site.base_name}-{purpose}",
             project=compute,
             network=network,
             direction="INGRESS",
+            priority=priority,
             source_ranges=list(ranges),
-            allows=[{"protocol": "tcp", "ports": [port]}],
+            allows=None if port is None else [{"protocol": "tcp", "ports": [port]}],
+            denies=[{"protocol": "all"}] if port is None else None,
             target_service_accounts=[account],
             opts=site.named(),
         )
-        for purpose, (port, ranges) in rules.items()
+
+    return [
+        *(rule(purpose, ranges, PRIORITY, port) for purpose, (port, ranges) in rules.items()),
+        rule("nobody-else", EVERYBODY, PRIORITY + 1, None),
     ]
 
 

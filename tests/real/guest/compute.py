@@ -1,21 +1,21 @@
 """Compute Engine as the deployer meets it: VMs that are made, started, stopped and looked at.
 
-The stand-in for the gcp plugin gives the orders (`control.py`); the REST API is what
+The stand-in for the gcp plugin gives the orders (`machine_orders`); the REST API is what
 `scripts.gcp` asks, at `LLM_ENDPOINT_GOOGLE_API`.
 """
 
 from __future__ import annotations
 
 import json
-import socketserver
-import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import SOCK_STREAM
 from urllib.parse import parse_qs, urlsplit
+
+from machine_orders import Orders
 
 from components.rendering.machine.plan import CACHE_DISK
 from guest.cloud import Cloud
@@ -35,20 +35,18 @@ class Compute:
         self._disk_content = disk_content
         self._instance: Mapping[str, object] = {}
         self._stopped = self._started = ""
-        self._socket = cloud.folder / "control.sock"
-        orders = socketserver.ThreadingUnixStreamServer(str(self._socket), self._orders())
+        self._orders = Orders(cloud.folder / "orders.sock", self.order)
         listening = cloud.network.listen("127.0.0.1", PORT, SOCK_STREAM)
         api = ThreadingHTTPServer(listening.getsockname(), self._api(), False)
         api.socket.close()
         api.socket = listening
-        self._servers: Sequence[socketserver.BaseServer] = (orders, api)
-        for server in self._servers:
-            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        self._server = api
+        threading.Thread(target=api.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
     def program(self) -> list[str]:
         """The program that runs machines, for the plugin."""
-        return [sys.executable, str(Path(__file__).with_name("control.py")), str(self._socket)]
+        return self._orders.program
 
     @property
     def variables(self) -> dict[str, str]:
@@ -59,9 +57,9 @@ class Compute:
         }
 
     def close(self) -> None:
-        for server in self._servers:
-            server.shutdown()
-            server.server_close()
+        self._orders.close()
+        self._server.shutdown()
+        self._server.server_close()
         if self.machine is not None:
             self.machine.close()
 
@@ -100,20 +98,6 @@ class Compute:
         if self._stopped <= self._started:
             self._stopped = _now()
         return "TERMINATED"
-
-    def _orders(self) -> type[socketserver.BaseRequestHandler]:
-        compute = self
-
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                order = json.loads(self.rfile.read())
-                try:
-                    said, failed = compute.order(order["action"], order["instance"]), False
-                except Exception as error:
-                    said, failed = repr(error), True
-                self.wfile.write(json.dumps({"said": said, "failed": failed}).encode())
-
-        return Handler
 
     def answer(self, path: str, query: Mapping[str, list[str]]) -> tuple[int, object]:
         """Answer the REST API's `instances.get` and `instances.getSerialPortOutput`."""

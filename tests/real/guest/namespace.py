@@ -43,15 +43,24 @@ class Network:
         return Path("/run/netns") / self.machine
 
     def _make(self) -> None:
-        for name in (self.machine, self.internet):
-            run(["ip", "netns", "add", name])
-            run(["ip", "-n", name, "link", "set", "lo", "up"])
+        run(["ip", "netns", "add", self.internet])
+        for address in (METADATA, INTERNET):
+            self._ip(self.internet, f"address add {address}/32 dev lo")
+        self._ip(self.internet, "link set lo up")
+        self.plug_in()
+
+    def plug_in(self) -> None:
+        """Give the machine a network without what an earlier boot did to its own."""
+        if self.machine_path.exists():
+            # With the cable goes its other end, at once.
+            self._ip(self.machine, "link delete ens4")
+            run(["ip", "netns", "delete", self.machine])
+        run(["ip", "netns", "add", self.machine])
         cable = f"{self.machine} type veth peer name net0 netns {self.internet}".split()
         run(["ip", "link", "add", "ens4", "netns", *cable])
         self._ip(self.internet, f"address add {_ROUTER}/24 dev net0")
-        self._ip(self.internet, f"address add {METADATA}/32 dev lo")
-        self._ip(self.internet, f"address add {INTERNET}/32 dev lo")
         self._ip(self.internet, "link set net0 up")
+        self._ip(self.machine, "link set lo up")
         self._ip(self.machine, f"address add {_INTERNAL}/24 dev ens4")
         self._ip(self.machine, f"address add {EXTERNAL}/32 dev ens4")
         self._ip(self.machine, "link set ens4 up")

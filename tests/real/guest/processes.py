@@ -10,12 +10,26 @@ import psutil
 
 from guest.machine import Machine
 
+_CURL_UNREACHED = (7, 28)
+"""Exit statuses of curl: it could not connect, it waited too long."""
+
 
 def long_running(machine: Machine) -> list[str]:
     """Return the services of ours that keep running, but for what they report by."""
     command = ("systemctl", "list-units", "--type=service", "--state=running", "--plain")
     listed = machine.good(*command, "--no-legend", "llm-endpoint-*").splitlines()
     return [line.split()[0] for line in listed]
+
+
+def can_reach(machine: Machine, unit: str, address: str) -> bool:
+    """Whether a process among those of the service `unit` gets an answer on `address`'s port 80."""
+    group = machine.good("systemctl", "show", "--property=ControlGroup", "--value", unit).strip()
+    assert group, f"{unit} does not run"
+    joined = 'echo $$ >"/sys/fs/cgroup$1/cgroup.procs" || exit 99'
+    asked = 'exec curl --silent --max-time 3 --output /dev/null "http://$2/"'
+    status = machine.run("sh", "-c", f"{joined}; {asked}", "sh", group, address).status
+    assert status in (0, *_CURL_UNREACHED), f"curl came to {status}"
+    return status == 0
 
 
 def engine_of(machine: Machine) -> psutil.Process:

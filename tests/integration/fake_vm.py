@@ -1,0 +1,109 @@
+"""A VM that boots at once: an HTTPS endpoint with the stack's own authority and keys."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from fake_endpoint import FakeEndpoint
+
+ADDRESS = "127.0.0.1"
+PORT = 443
+
+
+class FakeVm:
+    """What the emulated cloud in `folder` runs for a VM: it serves `model` on port 443.
+
+    Keys are read anew for each request, as the machine reads its own each minute. `broken` makes
+    the next machine fail to come up.
+    """
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self.made = 0
+        self.broken = False
+        self._folder = folder
+        self._model = model
+        self._endpoint: FakeEndpoint | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def obey(self, action: str, instance: Mapping[str, object]) -> str:
+        """Carry out an order of the emulated cloud."""
+        if action == "create":
+            if self.broken:
+                raise RuntimeError("the zone has no such machine left")
+            self.made += 1
+        if action in ("create", "start"):
+            self._endpoint = _Endpoint(self._folder, self._model, self._context())
+            self._endpoint.__enter__()
+        if action in ("stop", "delete"):
+            self._stop()
+        return "TERMINATED" if self._endpoint is None else "RUNNING"
+
+    def _stop(self) -> None:
+        if self._endpoint is not None:
+            self._endpoint.__exit__()
+            self._endpoint = None
+
+    def _context(self) -> ssl.SSLContext:
+        stored = json.loads(next((self._folder / "payloads").glob("*-ca")).read_text())
+        authority = x509.load_pem_x509_certificate(stored["certificate"].encode())
+        signer = serialization.load_pem_private_key(stored["key"].encode(), None)
+        assert isinstance(signer, ec.EllipticCurvePrivateKey)
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([]))
+            .issuer_name(authority.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ip_address(ADDRESS))]), critical=True
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False
+            )
+            .sign(signer, hashes.SHA256())
+        )
+        file = self._folder / "server.pem"
+        file.write_bytes(
+            certificate.public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        return context
+
+
+class _Endpoint(FakeEndpoint):
+    def __init__(self, folder: Path, model: str, tls: ssl.SSLContext) -> None:
+        self._folder = folder
+        super().__init__(model=model, tls=tls, port=PORT)
+
+    @property
+    def key(self) -> str:
+        stored = next((self._folder / "payloads").glob("*-keys"))
+        return json.loads(stored.read_text())["default"]
+
+    @key.setter
+    def key(self, _: str | None) -> None:
+        """The stack alone decides on the keys."""
