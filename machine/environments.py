@@ -39,8 +39,10 @@ def make(world: World, folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def finish(folder: Path, stamp: str) -> None:
+def finish(world: World, folder: Path, stamp: str) -> None:
     """Say that `folder` has all of the content of `stamp`: without it, it is made anew."""
+    # A machine whose power is cut off would else find the stamp, and empty files beside it.
+    world.sync()
     write_whole(folder / STAMP, stamp)
 
 

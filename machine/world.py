@@ -15,7 +15,10 @@ from machine.paths import Paths
 
 @dataclass(frozen=True)
 class World:
-    """The machine as a stage sees it. `say` takes progress, one line each."""
+    """The machine as a stage sees it. `say` takes progress, one line each.
+
+    `sync` returns once all that was written is on the disks.
+    """
 
     paths: Paths
     run: Run
@@ -25,6 +28,7 @@ class World:
     monotonic: Callable[[], float] = time.monotonic
     architecture: str = platform.machine()
     processors: int = os.cpu_count() or 1
+    sync: Callable[[], None] = os.sync
 
     def memory_bytes(self) -> int:
         """Return all memory that the kernel has."""

@@ -155,7 +155,7 @@ class VmSettings(Settings):
     schedule: Annotated[str, AfterValidator(network.schedule)] | None = Field(
         default=None,
         description="When the machine starts and stops by the clock, as in `start 0 8 * * 1-5; "
-        "stop 0 20 * * 1-5; Europe/Berlin`.",
+        "stop 0 20 * * 1-5; Europe/Berlin`. Without a time zone it is UTC.",
     )
 
     @field_validator("idle_minutes")
@@ -170,14 +170,20 @@ class VmSettings(Settings):
         return None if self.schedule is None else parse_schedule(self.schedule)
 
     def warnings(self) -> tuple[str, ...]:
-        """Return what the configuration says that has no effect."""
+        """Return what the configuration says that has no effect, or one that is not seen."""
+        said: list[str] = []
         six = [text for text in self.allowed_cidrs if ":" in text]
-        if not six:
-            return ()
-        return (
-            f"allowed_cidrs holds {', '.join(six)}, and the machine has an IPv4 address alone: "
-            "who comes from there comes by IPv4",
-        )
+        if six:
+            said.append(
+                f"allowed_cidrs holds {', '.join(six)}, and the machine has an IPv4 address alone: "
+                "who comes from there comes by IPv4"
+            )
+        if any(isinstance(one, UrlFile) and "?" in one.url for one in self.references()):
+            said.append(
+                "a model's URL has a query, which stands in the machine's metadata: if it is a "
+                "secret, whoever may look at machines in the project reads it"
+            )
+        return tuple(said)
 
     def references(self) -> tuple[ModelReference, ...]:
         """Return the models that are served, each once: the chat model first."""

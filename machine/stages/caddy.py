@@ -88,6 +88,8 @@ def _install(cached: Path, world: World) -> None:
     fresh = place.with_name("caddy.new")
     shutil.copyfile(cached, fresh)
     fresh.chmod(0o755)
+    # What is stamped is taken for whole at the next boot.
+    world.sync()
     fresh.replace(place)
 
 

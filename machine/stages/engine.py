@@ -55,7 +55,7 @@ def _install(name: str, engine: Engine, world: World, build_server: BuildServer)
         )
     if engine.source is not None:
         _install_source(name, folder, python, engine.source, world)
-    environments.finish(folder, stamp)
+    environments.finish(world, folder, stamp)
     return f"installed {name}"
 
 

@@ -20,5 +20,5 @@ def run(_config: Config, world: World) -> str:
     environments.pip_install(
         world, python, "installing the tools", *environments.pinned_wheels(lock)
     )
-    environments.finish(folder, stamp)
+    environments.finish(world, folder, stamp)
     return "installed the tools"

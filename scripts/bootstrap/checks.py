@@ -11,7 +11,7 @@ from scripts.bootstrap.console import note
 from scripts.bootstrap.places import Checkout
 from scripts.bootstrap.running import run_live
 
-SHELL_FOLDERS = ("scripts", ".ci", "emulator")
+SHELL_FOLDERS = ("scripts", ".ci", "emulator", "components")
 
 
 def run_checks(checkout: Checkout, arguments: Sequence[str], environment: Mapping[str, str]) -> int:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.bootstrap import backend, locks, stack, summary, verification
+from scripts.bootstrap import backend, exported, locks, stack, summary, verification
 from scripts.bootstrap.console import BootstrapError, note
 from scripts.bootstrap.environment import Prepared, prepare
 from scripts.bootstrap.places import Checkout, this_checkout, write_whole
@@ -74,16 +74,12 @@ def up(checkout: Checkout, arguments: list[str]) -> int:
             else f"error: pulumi up ended with status {status}\n"
             f"next: the cause is under 'Diagnostics:' above; mend it, then {again}"
         )
+        _say_unfinished(ready, name)
         return status
     if "--preview-only" in rest:
         return 0
-    if interrupted and stack.is_local(checkout, name):
+    if interrupted and not _say_unfinished(ready, name):
         _forget_interrupted_creation(ready, name)
-    elif interrupted:
-        note(
-            "What the killed pulumi was creating may be there without being in the state: "
-            f"scripts/pulumi stack export --stack {name} has it under pending_operations."
-        )
     outputs = _outputs(ready, name, secrets=True)
     ca_file = _write_ca(checkout, name, outputs)
     if outputs.url is not None and not _verified_since(outputs, began):
@@ -105,7 +101,8 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
     _settle_locks(ready, name)
     billing = _outputs(ready, name, secrets=False).billing
     partial = any(argument.partition("=")[0] in _PARTIAL for argument in rest)
-    kept = [] if partial or stack.is_local(checkout, name) else _protected(ready, name)
+    state = _exported(ready, name)
+    kept = () if partial else state.protected
     if kept:
         # Asked to delete what is protected, pulumi fails half-way.
         rest = [*rest, "--exclude-protected"]
@@ -118,6 +115,7 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
             stack=name,
             pulumi=_pulumi_from_here(checkout),
             kept=kept,
+            unfinished=state.unfinished,
         )
     )
     if status not in (0, INTERRUPTED):
@@ -214,8 +212,19 @@ def _outputs(ready: Prepared, name: str, *, secrets: bool) -> summary.Outputs:
     return summary.read(json.loads(done.stdout))
 
 
-def _protected(ready: Prepared, name: str) -> list[str]:
-    return stack.protected(ready.checkout, name, ready.cli, ready.variables)
+def _exported(ready: Prepared, name: str) -> exported.Exported:
+    """Return what the state says; of a stack on this machine nothing, which it costs no time."""
+    if stack.is_local(ready.checkout, name):
+        return exported.Exported((), ())
+    return exported.export(ready.checkout, name, ready.cli, ready.variables)
+
+
+def _say_unfinished(ready: Prepared, name: str) -> bool:
+    """Say what a killed pulumi may have left beside the state; whether there is any."""
+    unfinished = _exported(ready, name).unfinished
+    if unfinished:
+        note(summary.unfinished_lines(unfinished, name, _pulumi_from_here(ready.checkout)))
+    return bool(unfinished)
 
 
 def _verified_since(outputs: summary.Outputs, began: datetime.datetime) -> bool:

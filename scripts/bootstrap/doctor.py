@@ -39,29 +39,30 @@ _HUB = "https://huggingface.co"
 
 def examine(checkout: Checkout, name: str, environment: Mapping[str, str]) -> int:
     """Print what was found and return the exit status: 1 where there is a problem."""
+    local = stack.is_local(checkout, name)
+    # First, so that what is said of it is so in the end.
+    python = None if local else _cloud_python(checkout, name, environment)
     problems = 0
     for finding in _findings(checkout, name, environment):
         print(finding, flush=True)
         problems += finding.verdict == "problem"
-    if not stack.is_local(checkout, name):
-        problems += _ask_the_cloud(checkout, name, environment)
+    if isinstance(python, Finding):
+        print(python, flush=True)
+        problems += 1
+    elif python is not None:
+        # In a process of its own: it needs packages, and nothing here does.
+        command = [str(python), "-m", "scripts.gcp.doctor", name]
+        problems += run_live(command, checkout.root, environment) != 0
     return 1 if problems else 0
 
 
-def _ask_the_cloud(checkout: Checkout, name: str, environment: Mapping[str, str]) -> int:
-    """Let the cloud's own doctor print what it finds; whether that is a problem.
-
-    In a process of its own: it needs packages, and nothing here does.
-    """
+def _cloud_python(checkout: Checkout, name: str, environment: Mapping[str, str]) -> Path | Finding:
+    """Return the Python that asks the cloud, or why there is none."""
     try:
         stack.require_program(checkout, name)
-        python = virtual_environment.ensure(checkout, virtual_environment.ANY_STACK, environment)
+        return virtual_environment.ensure(checkout, virtual_environment.ANY_STACK, environment)
     except BootstrapError as error:
-        print(Finding("problem", error.problem, error.next_step), flush=True)
-        return 1
-    return int(
-        run_live([str(python), "-m", "scripts.gcp.doctor", name], checkout.root, environment) != 0
-    )
+        return Finding("problem", error.problem, error.next_step)
 
 
 def _findings(checkout: Checkout, name: str, environment: Mapping[str, str]) -> Iterator[Finding]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict, cast
 
 from scripts.bootstrap.backend import Backend
 from scripts.bootstrap.console import BootstrapError, note
@@ -158,41 +156,6 @@ def exists(
         f"{backend.shown} can't be asked for the stack {stack}: {complaint(asked)}",
         "log in (scripts/pulumi login), or unset what chose that backend: " + backend.why,
     )
-
-
-def protected(
-    checkout: Checkout, stack: str, cli: Cli, environment: Mapping[str, str]
-) -> list[str]:
-    """Return the names of the stack's resources that Pulumi refuses to delete.
-
-    Raises `BootstrapError` where the state can't be read.
-    """
-    exported = run(checkout, cli, environment, ["stack", "export", "--stack", stack])
-    if exported.returncode != 0:
-        raise BootstrapError(
-            f"the state of {stack} can't be read: {complaint(exported)}", "see that message"
-        )
-    state = cast("_State", json.loads(exported.stdout))
-    return [
-        resource["urn"].rsplit("::", 1)[-1]
-        for resource in state.get("deployment", {}).get("resources", [])
-        if resource.get("protect")
-    ]
-
-
-class _Resource(TypedDict):
-    urn: str
-    protect: NotRequired[bool]
-
-
-class _Deployment(TypedDict):
-    resources: NotRequired[list[_Resource]]
-
-
-class _State(TypedDict):
-    """What of a `stack export` is read here."""
-
-    deployment: NotRequired[_Deployment]
 
 
 def create(

@@ -99,10 +99,33 @@ def curl(url: str, model: str | None, key: str, ca_file: Path | None) -> str:
     )
 
 
+def unfinished_lines(unfinished: Sequence[str], stack: str, pulumi: str) -> str:
+    """Return what is said of resources that a killed pulumi was creating."""
+    return (
+        "A pulumi that was killed was creating what follows. It may be there, and bill, without "
+        f"being in the state of {stack}, and an up may meet it as one that already exists:\n"
+        + "".join(f"  {one}\n" for one in unfinished)
+        + "next: look for them in the cloud's console and delete those that are there, then "
+        f"{pulumi} refresh --yes --clear-pending-creates --stack {stack}"
+    )
+
+
 def what_bills(
-    billing: Sequence[str], *, all_gone: bool, stack: str, pulumi: str, kept: Sequence[str] = ()
+    billing: Sequence[str],
+    *,
+    all_gone: bool,
+    stack: str,
+    pulumi: str,
+    kept: Sequence[str] = (),
+    unfinished: Sequence[str] = (),
 ) -> str:
-    """Return what `scripts/down` says of money. `kept` are the resources that it had to leave."""
+    """Return what `scripts/down` says of money.
+
+    `kept` are the resources that it had to leave, `unfinished` those that it can't know of.
+    """
+    if all_gone and unfinished:
+        left = f" but for what is protected (keep_data): {', '.join(kept)}" if kept else ""
+        return f"{stack} is down{left}.\n{unfinished_lines(unfinished, stack, pulumi)}"
     if all_gone and kept:
         names = ", ".join(kept)
         return (

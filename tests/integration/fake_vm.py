@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from fake_authority import Authority
 from fake_endpoint import FakeEndpoint
 
 ADDRESS = "127.0.0.1"
@@ -62,36 +61,8 @@ class FakeVm:
         authority = x509.load_pem_x509_certificate(stored["certificate"].encode())
         signer = serialization.load_pem_private_key(stored["key"].encode(), None)
         assert isinstance(signer, ec.EllipticCurvePrivateKey)
-        key = ec.generate_private_key(ec.SECP256R1())
-        now = datetime.now(UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([]))
-            .issuer_name(authority.subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ip_address(ADDRESS))]), critical=True
-            )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False
-            )
-            .sign(signer, hashes.SHA256())
-        )
-        file = self._folder / "server.pem"
-        file.write_bytes(
-            certificate.public_bytes(serialization.Encoding.PEM)
-            + key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
+        own = Authority(self._folder / "ca.pem", authority.subject, signer)
+        return own.context(address=ADDRESS)
 
 
 class _Endpoint(FakeEndpoint):

@@ -30,6 +30,10 @@ class Authority:
         certificate = (
             _builder(_name("server"), self.name, key.public_key(), days)
             .add_extension(alternative, critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
+                critical=False,
+            )
             .sign(self.key, hashes.SHA256())
         )
         file = self.path.with_name(f"server-{address}-{days}.pem")

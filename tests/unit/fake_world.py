@@ -126,7 +126,9 @@ class FakeMachine:
 def fake_machine(root: Path) -> FakeMachine:
     run, clock, said = FakeRun(), Clock(), list[str]()
     nowhere = Google("http://127.0.0.1:9", "http://127.0.0.1:9", "http://127.0.0.1:9", 1.0)
-    world = World(Paths(root), run, nowhere, said.append, clock.sleep, clock, "x86_64", 4)
+    world = World(
+        Paths(root), run, nowhere, said.append, clock.sleep, clock, "x86_64", 4, lambda: None
+    )
     machine = FakeMachine(world, run, clock, said)
     machine.put(world.paths.memory, "MemTotal:       16000000 kB\nMemFree:          100 kB\n")
     machine.put(root / "proc/cpuinfo", "processor : 0\nflags : fpu avx2\n")

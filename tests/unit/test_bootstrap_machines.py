@@ -1,9 +1,12 @@
 """scripts/up, down and doctor for stacks with a machine of their own in a cloud."""
 
+import json
 from pathlib import Path
 
 import pytest
 from fake_machine import KEY, Machine, make_machine
+
+from scripts.bootstrap.exported import Exported, read
 
 BOOT = "gcp:my-project/europe-west4-a/llm-endpoint-cpu-vm"
 URL = "https://203.0.113.7"
@@ -118,6 +121,45 @@ def test_down_without_anything_protected_takes_all_of_it(machine: Machine):
     down = machine.run("scripts/down", "cpu-vm")
     assert "--exclude-protected" not in machine.pulumi_calls[-1]
     assert down.stdout == "cpu-vm is down. Nothing of it bills any more (what did: a disk).\n"
+
+
+KILLED = {
+    "deployment": {
+        "resources": [{"urn": "urn:pulumi:cpu-vm::p::gcp:compute/disk:Disk::cpu-vm-cache"}],
+        "pending_operations": [
+            {"type": "creating", "resource": {"urn": f"urn::{kind}::{name}", "type": kind, **rest}}
+            for kind, name, rest in (
+                ("gcp:compute/address:Address", "cpu-vm-address", {"inputs": {"name": "ours"}}),
+                ("gcp:compute/address:Address", "cpu-vm-address", {"inputs": {"name": "ours"}}),
+                ("gcp:compute/instance:Instance", "cpu-vm-instance", {}),
+                ("gcp:secretmanager/secretVersion:SecretVersion", "cpu-vm-keys-version", {}),
+                ("command:local:Command", "cpu-vm-key-default", {}),
+            )
+        ],
+    }
+}
+
+
+def test_down_does_not_promise_what_a_killed_pulumi_may_have_left(machine: Machine):
+    (machine.other / "export.json").write_text(json.dumps(KILLED), encoding="utf-8")
+    down = machine.run("scripts/down", "cpu-vm")
+    assert down.returncode == 0
+    assert "Nothing of it bills" not in down.stdout
+    assert ":\n  Address ours\n  Instance cpu-vm-instance\nnext: " in down.stdout
+    assert "refresh --yes --clear-pending-creates --stack cpu-vm" in down.stdout
+
+
+def test_up_that_fails_names_what_a_killed_pulumi_may_have_left(machine: Machine):
+    (machine.other / "export.json").write_text(json.dumps(KILLED), encoding="utf-8")
+    up = machine.run("scripts/up", "cpu-vm", UP_STATUS="1")
+    assert up.returncode == 1
+    assert "  Address ours\n" in up.stderr
+
+
+def test_what_was_made_after_all_is_not_unfinished():
+    operation = {"type": "creating", "resource": {"urn": "urn::x", "type": "gcp:x:X"}}
+    state = {"deployment": {"resources": [{"urn": "urn::x"}], "pending_operations": [operation]}}
+    assert read(json.dumps(state)) == Exported((), ())
 
 
 def test_doctor_of_a_cloud_stack_asks_the_cloud_too(machine: Machine):

@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_world import FakeMachine, fake_machine
 
 from machine.commands import Command, Result
+from machine.environments import STAMP
 from machine.errors import Permanent, Temporary
 from machine.stages import disk, engine, packages, tools
 from scripts.serve.errors import ServeError
@@ -204,6 +206,14 @@ def test_tools_are_installed_from_their_lock_once(machine: FakeMachine):
     assert "--require-hashes --only-binary=:all:" in installed
     assert tools.run(machine.config(), machine.world) == "the tools are there"
     assert len(machine.run.commands) == 2
+
+
+def test_what_counts_as_installed_is_on_the_disk_when_the_power_is_cut_off(machine: FakeMachine):
+    stamp, stamped = machine.paths.tools / STAMP, list[bool]()
+    world = replace(machine.world, sync=lambda: stamped.append(stamp.exists()))
+    tools.run(machine.config(), world)
+    assert stamped == [False]
+    assert stamp.exists()
 
 
 def test_another_lock_makes_the_tools_anew(machine: FakeMachine):

@@ -197,6 +197,12 @@ def test_an_ipv6_range_is_a_warning_since_nobody_can_come_by_it():
     assert "IPv4 address alone" in read.warnings()[0]
 
 
+def test_a_query_in_a_model_s_url_is_a_warning_that_does_not_repeat_it():
+    (said,) = settings(model="https://example.org/m-7B-Q4_K_M.gguf?token=hunter2").warnings()
+    assert "the machine's metadata" in said
+    assert "hunter2" not in said
+
+
 def test_what_the_catalogue_does_not_know_is_a_warning():
     read = settings(**{"gcp:zone": "europe-west13-a", "machine_type": "c5-standard-16"})
     assert len(read.warnings()) == 2

@@ -39,7 +39,8 @@ class CpuVmArgs(TypedDict):
     allowed_cidrs: Sequence[str]
     """Who may connect to port 443, such as `203.0.113.7/32`. There is no default."""
     network: NotRequired[str | None]
-    """Name or self link of a network of this project to stand in; unset, one is made."""
+    """Name or self link of a network of this project to stand in; unset, one is made. Its own
+    firewall rules with a priority up to 1000 hold for the machine too."""
     subnetwork: NotRequired[str | None]
     """Name or self link of a subnetwork of `network` in `region`, which custom networks need."""
     dns_zone: NotRequired[str | None]

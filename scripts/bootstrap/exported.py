@@ -1,0 +1,95 @@
+"""What of a stack's state decides how it is taken up or down: what is protected, what is unsure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict, cast
+
+from scripts.bootstrap import stack
+from scripts.bootstrap.console import BootstrapError
+from scripts.bootstrap.places import Checkout
+from scripts.bootstrap.pulumi_cli import Cli
+
+_NAMES = ("name", "secretId", "accountId", "roleId")
+"""Inputs that name a resource in its cloud."""
+_OF_OTHERS = ("Version", "Member", "Attachment", "Service")
+"""Ends of types that go with another resource, or that may stay."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Of a stack's state: resources by name.
+
+    `protected` are those that Pulumi refuses to delete. `unfinished` are those of the cloud that a
+    pulumi was creating when it was killed, and that the state does not have: nobody knows whether
+    they are there, and neither `up` nor `destroy` finds them.
+    """
+
+    protected: tuple[str, ...]
+    unfinished: tuple[str, ...]
+
+
+class _Resource(TypedDict):
+    urn: str
+    type: NotRequired[str]
+    protect: NotRequired[bool]
+    inputs: NotRequired[Mapping[str, object]]
+
+
+class _Operation(TypedDict):
+    type: str
+    resource: _Resource
+
+
+class _Deployment(TypedDict):
+    resources: NotRequired[list[_Resource] | None]
+    pending_operations: NotRequired[list[_Operation] | None]
+
+
+class _State(TypedDict):
+    """What of a `stack export` is read here."""
+
+    deployment: NotRequired[_Deployment | None]
+
+
+def export(checkout: Checkout, name: str, cli: Cli, environment: Mapping[str, str]) -> Exported:
+    """Return what the state of the stack `name` says; `BootstrapError` where it can't be read."""
+    done = stack.run(checkout, cli, environment, ["stack", "export", "--stack", name])
+    if done.returncode != 0:
+        raise BootstrapError(
+            f"the state of {name} can't be read: {stack.complaint(done)}", "see that message"
+        )
+    return read(done.stdout)
+
+
+def read(text: str) -> Exported:
+    """Return what a `stack export` says."""
+    deployment = cast("_State", json.loads(text)).get("deployment") or _Deployment()
+    resources = deployment.get("resources") or []
+    known = {resource["urn"] for resource in resources}
+    pending = (
+        operation["resource"]
+        for operation in deployment.get("pending_operations") or []
+        if operation["type"] == "creating" and operation["resource"]["urn"] not in known
+    )
+    return Exported(
+        protected=tuple(_name(one["urn"]) for one in resources if one.get("protect")),
+        unfinished=tuple(dict.fromkeys(_in_a_cloud(pending))),
+    )
+
+
+def _in_a_cloud(resources: Iterator[_Resource]) -> Iterator[str]:
+    for resource in resources:
+        kind = resource.get("type", "")
+        if kind.startswith("command:") or kind.endswith(_OF_OTHERS):
+            continue
+        inputs = resource.get("inputs", {})
+        names = (inputs.get(key) for key in _NAMES)
+        name = next((given for given in names if isinstance(given, str)), _name(resource["urn"]))
+        yield f"{kind.rsplit(':', 1)[-1]} {name}"
+
+
+def _name(urn: str) -> str:
+    return urn.rsplit("::", 1)[-1]
