@@ -34,7 +34,8 @@ class Check:
 class Settings(BaseModel):
     """The keys that every program takes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Only the program that is deployed has its schema built.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     program: str | None = Field(
         default=None,

@@ -53,7 +53,9 @@ def _certificate(error: ssl.SSLCertVerificationError, endpoint: Endpoint) -> Unr
         )
     return Unreachable(
         f"a TLS certificate from a CA that is not trusted here ({error.verify_message})",
-        "give that CA's certificate by --ca-file (a stack exports its own as `ca_certificate`)",
+        "give that CA's certificate by --ca-file (a stack exports its own as `ca_certificate`); "
+        "where it was given, something else answers: a proxy on the way that opens TLS, or another "
+        "server at that address",
         passing=False,
     )
 

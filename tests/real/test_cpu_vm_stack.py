@@ -22,19 +22,15 @@ from emulated_cloud import EmulatedCloud
 from guest import rootfs
 from guest.cloud import URL, Cloud
 from guest.compute import Compute
+from guest.deployment import FILE, REPOSITORY, made_cloud
 from guest.google import PROJECT, ZONE
 from guest.namespace import EXTERNAL
 
-from scripts.bootstrap.places import this_checkout
-from scripts.models.stand_in import ANSWER, write_stand_in
+from scripts.models.stand_in import ANSWER
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
-ROOT = this_checkout().root
 STACK = "cpu-vm"
-REPOSITORY, FILE = "example-org/stand-in-GGUF", "stand-in.gguf"
-LOCKS = ("machine", "llama-wheel", "go")
-GO_MODULE = ROOT / "components/rendering/files/caddy-build"
 
 
 class Payloads(dict[str, bytes]):
@@ -79,12 +75,9 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    cloud = Cloud([ROOT / "requirements" / f"{name}.txt" for name in LOCKS], GO_MODULE)
+    cloud = made_cloud(tmp_path_factory.mktemp("model"))
     compute = None
     try:
-        model = tmp_path_factory.mktemp("model") / FILE
-        write_stand_in(model)
-        cloud.hub.put(REPOSITORY, {FILE: model.read_bytes()})
         built = rootfs.folder() / "built"
         compute = Compute(cloud, built if built.exists() else None)
         made = emulated_cloud.make(tmp_path_factory.mktemp("stack"), EXTERNAL)

@@ -50,7 +50,7 @@ FACING_REQUESTS = {
     },
     "llm-endpoint-gateway.service": {
         "CapabilityBoundingSet": "",
-        "User": "llm-gateway",
+        "DynamicUser": "yes",
         "IPAddressDeny": "any",
         "IPAddressAllow": "localhost",
         "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6",

@@ -16,7 +16,7 @@ from fake_hub import FakeHub
 from guest import hub, registries, rootfs, tools
 from guest.disk import Disk
 from guest.google import Google
-from guest.internet import Internet
+from guest.internet import Internet, Site
 from guest.machine import Machine
 from guest.namespace import EXTERNAL, Network
 from scripts.bootstrap.places import this_checkout
@@ -29,11 +29,14 @@ class Cloud:
     """A cloud and an internet for machines that are made here, one at a time.
 
     `locks` are the hashed locks whose packages PyPI has; `go_module` is the folder of the Go
-    module that the Go proxy has all of. All that is kept between tests is what registries sent,
-    and what `Machine`s put on their disks, if a test says so.
+    module that the Go proxy has all of; `more` are further sites, by their hosts. All that is kept
+    between tests is what registries sent, and what `Machine`s put on their disks, if a test says
+    so.
     """
 
-    def __init__(self, locks: Sequence[Path], go_module: Path) -> None:
+    def __init__(
+        self, locks: Sequence[Path], go_module: Path, more: Mapping[str, Site] | None = None
+    ) -> None:
         tools.need()
         wheels = registries.python_packages(locks)
         pypi = registries.pypi(wheels)
@@ -55,6 +58,7 @@ class Cloud:
                 "proxy.golang.org": registries.go_proxy(registries.go_modules(go_module, wheels)),
                 **hub.sites(self.hub),
                 **self.google.sites,
+                **(more or {}),
             }
             self.internet = Internet(self.network, sites, self.google.metadata, self.folder)
             self._stack.callback(self.internet.close)

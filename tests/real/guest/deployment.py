@@ -7,7 +7,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ import requests
 
 from components.rendering.machine.plan import CACHE_DISK
 from guest.cloud import URL, Cloud
+from guest.internet import Site
 from guest.machine import Machine
 from guest.namespace import EXTERNAL
 from scripts.bootstrap.places import this_checkout
@@ -67,11 +68,13 @@ class Deployment:
         name = f"{cpu_vm.base_name(STACK)}-keys"
         self.cloud.google.stored[name] = json.dumps(keys).encode()
 
-    def verify(self, *options: str) -> subprocess.CompletedProcess[str]:
+    def verify(
+        self, *options: str, claims: str = "embeddings,tool_calls,json_schema"
+    ) -> subprocess.CompletedProcess[str]:
         """Run the verification as the deployer does."""
         return self.cloud.deployer(
             *("scripts.verify", URL, "--key-env", "KEY", "--ca-env", "CA", "--stand-in"),
-            *("--claims", "embeddings,tool_calls,json_schema", *options),
+            *("--claims", claims, *options),
             environment={"KEY": self.keys["default"], "CA": self.certificate},
         )
 
@@ -128,9 +131,14 @@ def new_key() -> str:
     return f"sk-{secrets.token_urlsafe(32)}"
 
 
-def made_cloud(folder: Path) -> Cloud:
-    """Return a cloud whose hub has the stand-in model, which is made in `folder`."""
-    made = Cloud([ROOT / "requirements" / f"{name}.txt" for name in LOCKS], GO_MODULE)
+def made_cloud(
+    folder: Path, locks: Sequence[str] = LOCKS, more: Mapping[str, Site] | None = None
+) -> Cloud:
+    """Return a cloud whose hub has the stand-in model, which is made in `folder`.
+
+    PyPI has what the hashed `locks` name, and `more` are further sites.
+    """
+    made = Cloud([ROOT / "requirements" / f"{name}.txt" for name in locks], GO_MODULE, more)
     write_stand_in(folder / FILE)
     made.hub.put(REPOSITORY, {FILE: (folder / FILE).read_bytes()})
     return made

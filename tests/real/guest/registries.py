@@ -66,7 +66,7 @@ def _fetch(address: str, target: Path) -> bool:
 
 
 def python_packages(locks: Sequence[Path]) -> Path:
-    """Return a folder with the wheels that `locks` name, for the guests' Python."""
+    """Return a folder with what `locks` name, for the guests' Python: wheels, else sources."""
     text = b"".join(lock.read_bytes() for lock in locks)
     made = folder() / f"wheels-{hashlib.sha256(text).hexdigest()[:12]}"
     if made.exists():
@@ -75,7 +75,7 @@ def python_packages(locks: Sequence[Path]) -> Path:
     try:
         for lock in locks:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", partial]
-            only = ["--only-binary=:all:", f"--python-version={GUEST_PYTHON}", "--no-deps"]
+            only = [f"--python-version={GUEST_PYTHON}", "--no-deps"]
             run([*command, *only, "--require-hashes", "-r", lock], seconds=_DOWNLOAD_SECONDS)
         partial.rename(made)
     finally:
