@@ -37,6 +37,8 @@ _STREAM_BYTES = 1024 * 1024
 _RELAY_SECONDS = 5.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PULLED = "Pulled to "
+_THROWN = re.compile(r"'(?P<why>.+)' thrown while requesting (?P<request>\S+ \S+)")
+"""How the hub's client logs what failed (huggingface_hub/utils/_http.py)."""
 
 # What the hub's client raises for what another try would meet again (huggingface_hub/errors.py).
 # LocalEntryNotFoundError is not among them: it says that the hub was not reached.
@@ -242,7 +244,10 @@ def _failure(model: Model, lines: Sequence[str]) -> LocalllmError:
             reason = why.format(file=model.file)
             return LocalllmError(f"{model.repository} {reason}; change model", PERMANENT)
     last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
-    return LocalllmError(f"{model.repository}:{model.file} was not pulled: {last}", TEMPORARY)
+    # The hub's client says there what went wrong; its last error hides it.
+    thrown = [match for line in lines if (match := _THROWN.match(line))]
+    why = f"{thrown[-1]['why']} ({thrown[-1]['request']})" if thrown else last
+    return LocalllmError(f"{model.repository}:{model.file} was not pulled: {why}", TEMPORARY)
 
 
 def _check(path: Path) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from emulator.plugin.errors import PluginError
 
-from .resources import ADDRESS, API, DISK, INSTANCE, SECRET_VERSION, TYPES, Fields, Where, number
+from .resources import ADDRESS, DISK, INSTANCE, SECRET_VERSION, TYPES, Fields, Where, number
 
 _MACHINE_SECONDS = 300
 
@@ -61,9 +61,9 @@ class Cloud:
         return cls(folder, tuple(machine), address)
 
     def create(self, token: str, inputs: Fields, where: Where) -> Made:
-        """Make a resource; one of the same id must not be there. Raises `CloudError`.
+        """Make a resource; of most kinds one of the same id must not be there.
 
-        But an API, which may be switched on by anybody any number of times.
+        Raises `CloudError`.
         """
         if token == INSTANCE and inputs.get("desiredStatus", "RUNNING") != "RUNNING":
             # The provider's own refusal (desiredStatusDiff).
@@ -72,7 +72,7 @@ class Cloud:
             )
         filled = self._filled(token, inputs, where)
         identity = TYPES[token].id.format_map(filled)
-        if token != API and self._file(token, identity).exists():
+        if not TYPES[token].may_be_there and self._file(token, identity).exists():
             raise CloudError(f"Error 409: The resource '{identity}' already exists, alreadyExists")
         made = Made(identity, inputs, self._added(token, filled, identity))
         if token == INSTANCE:

@@ -115,7 +115,7 @@ class GcpProvider(ResourceProviderServicer):
                 if name in old:
                     new[name] = old[name]
             found = changed_paths(old, new)
-            replacing = {path for path in found if replaces(kind, str(path[0]))}
+            replacing = {path for path in found if replaces(kind, path)}
             return provider_pb2.DiffResponse(
                 changes=provider_pb2.DiffResponse.DIFF_SOME
                 if found

@@ -7,7 +7,7 @@ and "Attributes Reference"; what replaces: its schema's `ForceNew`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Plain = bool | float | str | list["Plain"] | dict[str, "Plain"] | None
@@ -29,12 +29,14 @@ class Kind:
 
     `id` is a format over the inputs, with `project`, `region` and `zone` filled in. `adds` returns
     what the cloud adds to the inputs, given the inputs (so filled) and the id. A change of an
-    input in `replacing` makes another resource.
+    input in `replacing`, or of what is in it, makes another resource; a name in an object or a
+    list follows a dot. `may_be_there`: making one that is there already is no error.
     """
 
     id: str
     replacing: frozenset[str] = frozenset({"name", "project", "region", "zone"})
     adds: Callable[[Fields, str], Fields] = field(default=lambda inputs, identity: {})
+    may_be_there: bool = False
 
 
 def number(text: str) -> str:
@@ -98,7 +100,7 @@ _ALL = frozenset({"*"})
 """Every input replaces."""
 
 TYPES: Mapping[str, Kind] = {
-    API: Kind("{project}/{service}", frozenset({"project", "service"})),
+    API: Kind("{project}/{service}", frozenset({"project", "service"}), may_be_there=True),
     "gcp:compute/network:Network": Kind(
         _COMPUTE + "networks/{name}",
         frozenset({"name", "project", "autoCreateSubnetworks"}),
@@ -130,7 +132,9 @@ TYPES: Mapping[str, Kind] = {
     "gcp:secretmanager/secret:Secret": Kind(
         "projects/{project}/secrets/{secretId}", frozenset({"secretId", "project"}), _secret
     ),
-    "gcp:secretmanager/secretIamMember:SecretIamMember": Kind("{secretId}/{role}/{member}", _ALL),
+    "gcp:secretmanager/secretIamMember:SecretIamMember": Kind(
+        "{secretId}/{role}/{member}", _ALL, may_be_there=True
+    ),
     "gcp:dns/recordSet:RecordSet": Kind(
         "projects/{project}/managedZones/{managedZone}/rrsets/{name}/{type}",
         frozenset({"name", "type", "managedZone", "project"}),
@@ -139,12 +143,12 @@ TYPES: Mapping[str, Kind] = {
         "{project}/{zone}/{instance}/{name}", _ALL
     ),
     "gcp:compute/instanceIAMMember:InstanceIAMMember": Kind(
-        _ZONAL + "instances/{instanceName}/{role}/{member}", _ALL
+        _ZONAL + "instances/{instanceName}/{role}/{member}", _ALL, may_be_there=True
     ),
     "gcp:projects/iAMCustomRole:IAMCustomRole": Kind(
         "projects/{project}/roles/{roleId}", frozenset({"roleId", "project"}), _role
     ),
-    "gcp:projects/iAMMember:IAMMember": Kind("{project}/{role}/{member}", _ALL),
+    "gcp:projects/iAMMember:IAMMember": Kind("{project}/{role}/{member}", _ALL, may_be_there=True),
     "gcp:tags/tagKey:TagKey": Kind(
         "tagKeys/{shortName}", frozenset({"parent", "shortName"}), _numbered("tagKeys")
     ),
@@ -173,13 +177,21 @@ TYPES: Mapping[str, Kind] = {
     INSTANCE: Kind(
         _ZONAL + "instances/{name}",
         frozenset(
-            {"name", "project", "zone", "bootDisk", "networkInterfaces", "metadataStartupScript"}
+            {
+                *("name", "project", "zone", "metadataStartupScript"),
+                *("bootDisk.initializeParams.image", "bootDisk.initializeParams.type"),
+                *("networkInterfaces.network", "networkInterfaces.subnetwork"),
+                *("scheduling.preemptible", "scheduling.provisioningModel"),
+            }
         ),
         _instance,
     ),
 }
 
 
-def replaces(kind: Kind, name: str) -> bool:
-    """Whether a change of the input `name` makes another resource."""
-    return kind.replacing == _ALL or name in kind.replacing
+def replaces(kind: Kind, path: Sequence[str | int]) -> bool:
+    """Whether a change of the input at `path` makes another resource."""
+    if kind.replacing == _ALL:
+        return True
+    names = [step for step in path if isinstance(step, str)]
+    return any(".".join(names[:count]) in kind.replacing for count in range(1, len(names) + 1))

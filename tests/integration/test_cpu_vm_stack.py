@@ -158,6 +158,16 @@ def test_other_settings_make_another_machine_and_keep_disk_address_and_keys(serv
     assert serving.vm.made == 2
 
 
+def test_labels_and_a_larger_boot_disk_need_no_other_machine(serving: Stack):
+    made = serving.vm.made
+    serving.configure(labels="team=search", boot_gb="60")
+    serving.up()
+    assert serving.vm.made == made
+    (instance,) = serving.instances()
+    assert instance["inputs"]["labels"]["team"] == "search"
+    serving.forget("labels", "boot_gb")
+
+
 def test_an_up_that_failed_half_way_is_repaired_by_the_next(serving: Stack):
     serving.vm.broken = True
     serving.configure(context_tokens="4096")

@@ -4,6 +4,7 @@ The tool is in no package index: `LLM_ENDPOINT_TEST_LOCALLLM` names a repository
 as a clone of GoogleCloudPlatform/localllm. Compiling its server takes a machine some minutes.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +14,10 @@ import pytest
 from guest import rootfs
 from guest.deployment import FILE, REPOSITORY, Deployment, deploy, keep_build, made_cloud
 from guest.git_host import git_host
+from guest.hub import HUB
+from guest.internet import Answer, Request, Site
+
+from scripts.models.stand_in import write_stand_in
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 
@@ -27,7 +32,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         pytest.skip("LLM_ENDPOINT_TEST_LOCALLLM names no repository of localllm's own tool")
     folder = tmp_path_factory.mktemp("git")
     github = git_host(Path(TOOL), "GoogleCloudPlatform/localllm", folder)
-    cloud = made_cloud(tmp_path_factory.mktemp("model"), LOCKS, {"github.com": github})
+    model = folder / FILE
+    write_stand_in(model)
+    cloud = made_cloud(
+        tmp_path_factory.mktemp("model"), LOCKS, {"github.com": github, HUB: hub_with(model)}
+    )
     built = rootfs.folder() / "built"
     made = deploy(
         cloud,
@@ -46,6 +55,18 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     finally:
         made.machine.close()
         cloud.close()
+
+
+def hub_with(model: Path) -> Site:
+    """Return the hub with one file, as the tool's own client asks for it."""
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+
+    def answer(request: Request) -> Answer:
+        if request.path != f"/{REPOSITORY}/resolve/main/{FILE}":
+            return Answer(404, headers={"X-Error-Code": "EntryNotFound"})
+        return Answer(200, model, {"ETag": f'"{digest}"', "X-Repo-Commit": "c" * 40})
+
+    return answer
 
 
 def verified(served: Deployment) -> dict:

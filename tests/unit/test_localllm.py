@@ -287,6 +287,12 @@ def test_a_file_with_another_checksum_is_deleted_and_the_pull_is_to_be_tried_aga
         ("OSError: [Errno 28] No space left on device", 78, "make cache_gb larger"),
         ("huggingface_hub.errors.LocalEntryNotFoundError: offline", 75, "offline"),
         ("httpx.ConnectError: [Errno 111] Connection refused", 75, "Connection refused"),
+        (
+            "'certificate verify failed' thrown while requesting HEAD https://hub.example/file\n"
+            "RuntimeError: Cannot send a request, as the client has been closed.",
+            75,
+            "not pulled: certificate verify failed (HEAD https://hub.example/file)",
+        ),
     ],
 )
 def test_a_pull_that_failed_says_whether_another_may_do(

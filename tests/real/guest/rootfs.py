@@ -93,7 +93,8 @@ _FILES = {
     "etc/systemd/system.conf.d/certificates.conf": (
         "[Manager]\nDefaultEnvironment="
         "REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt "
-        "PIP_CERT=/etc/ssl/certs/ca-certificates.crt\n"
+        "PIP_CERT=/etc/ssl/certs/ca-certificates.crt "
+        "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt\n"
     ),
 }
 # The network is this test's own doing, and the machine's daily chores are not its subject.
