@@ -7,18 +7,14 @@ over them the stack's own file `stacks/Pulumi.STACK.yaml`, over both `--config K
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import cast
-
-import yaml
 
 from components.settings import NAMESPACE, ConfigurationError, Settings
-from components.settings.loading import PROVIDER_KEYS
+from scripts.stack_file import file_of, raw_values
 from stacks import HERE, choose
 
 MANIFEST = ".rendered-files"
@@ -37,30 +33,6 @@ The network is of those that RFC 5737 keeps for documentation.
 
 class RenderError(Exception):
     """What can't be rendered, or not there; the message says what to do."""
-
-
-def stack_configuration(text: str, name: str) -> dict[str, str]:
-    """Return the plain values of a stack's configuration file: bare key -> raw value.
-
-    `name` is the file's, for the error. Secrets are left out: nothing that is rendered holds one.
-    Raises `RenderError`.
-    """
-    try:
-        content: object = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RenderError(f"{name} is not YAML: {error}") from None
-    config = _mapping(_mapping(content).get("config"))
-    raw: dict[str, str] = {}
-    for key, value in config.items():
-        bare = key if key in PROVIDER_KEYS else key.removeprefix(f"{NAMESPACE}:")
-        ours = bare != key or key in PROVIDER_KEYS
-        if ours and "secure" not in _mapping(value):
-            raw[bare] = value if isinstance(value, str) else json.dumps(value)
-    return raw
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 
 
 def overrides(pairs: Sequence[str]) -> dict[str, str]:
@@ -83,9 +55,7 @@ def rendered(stack: str, given: Mapping[str, str]) -> Mapping[str, str]:
     `given` goes over the stack's own file. Raises `RenderError` and `ConfigurationError`.
     """
     short = stack.rsplit("/", 1)[-1]
-    file = HERE / f"Pulumi.{short}.yaml"
-    own = stack_configuration(file.read_text("utf-8"), file.name) if file.exists() else {}
-    raw = {**own, **given}
+    raw = {**raw_values(file_of(stack, HERE)), **given}
     program = choose(raw, short)
     keys = {field.alias or name for name, field in program.schema.model_fields.items()}
     defaults = program.defaults()

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import stacks
 from components.settings import CpuVmSettings
 from scripts.bootstrap.finding import Finding
 from scripts.gcp import access, configuration, quota
@@ -172,4 +173,4 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], folder: Path)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ, configuration.STACKS))
+    sys.exit(main(sys.argv[1:], os.environ, stacks.HERE))

@@ -8,7 +8,6 @@ import pytest
 from fake_endpoint import FakeEndpoint
 from fake_google_apis import TOKEN, Asked, FakeApis, refusal
 
-from components.settings import ConfigurationError
 from scripts.bootstrap.finding import Finding
 from scripts.gcp import configuration, quota
 from scripts.gcp.doctor import findings, main
@@ -308,32 +307,6 @@ def test_a_caller_of_unknown_address_is_a_note(cloud: Cloud):
 def test_a_stand_in_for_google_elsewhere_is_refused_in_words(cloud: Cloud):
     found = cloud.find(LLM_ENDPOINT_GOOGLE_API="http://203.0.113.7")
     assert "LLM_ENDPOINT_GOOGLE_API must be" in text(found)
-
-
-def test_values_are_read_as_the_engine_hands_them_on(cloud: Cloud):
-    cloud.write(
-        {
-            "gcp:project": "p",
-            "aws:region": "x",
-            "llm-endpoint:spot": True,
-            "llm-endpoint:slots": 4,
-            "llm-endpoint:allowed_cidrs": ["192.0.2.1/32"],
-            "llm-endpoint:secret": {"secure": "v1:abc"},
-        }
-    )
-    assert configuration.raw_values(cloud.folder / "Pulumi.cpu-vm.yaml") == {
-        "gcp:project": "p",
-        "spot": "true",
-        "slots": "4",
-        "allowed_cidrs": '["192.0.2.1/32"]',
-    }
-
-
-def test_a_file_that_is_no_yaml_is_named(cloud: Cloud):
-    file = cloud.folder / "Pulumi.cpu-vm.yaml"
-    file.write_text("config: [", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=r"Pulumi\.cpu-vm\.yaml can't be read"):
-        configuration.raw_values(file)
 
 
 def test_each_series_counts_against_its_own_quota():

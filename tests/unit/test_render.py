@@ -56,38 +56,6 @@ def test_rendering_loads_no_provider():
     assert seen.stdout.strip() == "[]"
 
 
-def test_the_stacks_own_file_is_read_without_its_secrets():
-    text = """
-encryptionsalt: v1:abc
-config:
-  gcp:project: my-project
-  aws:region: nowhere
-  llm-endpoint:spot: true
-  llm-endpoint:slots: 2
-  llm-endpoint:labels: {a: b}
-  llm-endpoint:keys: [default, alice]
-  llm-endpoint:token:
-    secure: v1:AAAA
-"""
-    assert render.stack_configuration(text, "Pulumi.x.yaml") == {
-        "gcp:project": "my-project",
-        "spot": "true",
-        "slots": "2",
-        "labels": '{"a": "b"}',
-        "keys": '["default", "alice"]',
-    }
-
-
-@pytest.mark.parametrize("text", ["", "encryptionsalt: v1:abc\n", "config:\n", "config: []\n"])
-def test_a_stacks_file_may_hold_no_configuration(text: str):
-    assert render.stack_configuration(text, "Pulumi.x.yaml") == {}
-
-
-def test_a_stacks_file_that_is_not_yaml_is_named():
-    with pytest.raises(render.RenderError, match=r"Pulumi\.x\.yaml is not YAML"):
-        render.stack_configuration("config: [", "Pulumi.x.yaml")
-
-
 def told(settings: CpuVmSettings, stack: str) -> dict[str, str]:
     return {stack: str(settings.idle_minutes)}
 
