@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
 from typing import NoReturn
 
@@ -43,10 +44,11 @@ def serve(
     """
     # Logging flags of the engine come before the address; there may be no address (debugging).
     address = arguments[-1] if arguments and not arguments[-1].startswith("-") else None
-    stop = threading.Event()
+    # An Event would not do: setting it in a handler hangs where the wait for it just begins.
+    stop = SimpleQueue[int]()
 
     def stop_serving(signum: int, frame: FrameType | None) -> None:
-        stop.set()
+        stop.put(signum)
 
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop_serving)
@@ -68,7 +70,7 @@ def serve(
     print(port, flush=True)
     if address:
         threading.Thread(target=_end_with, args=(engine, cancel), daemon=True).start()
-    stop.wait()
+    stop.get()
     _end(cancel)
 
 
