@@ -14,8 +14,8 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, NoReturn
 
 from components.launch import Capability
+from scripts.verify.boot_source import parse_source
 from scripts.verify.caller import services
-from scripts.verify.console import parse_source
 from scripts.verify.options import (
     Options,
     UsageError,

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from scripts.verify.options import UsageError
-
 FIRST_READ_BYTES = 1024 * 1024
 """What is read of a file's end at first: as much as Google keeps of a serial console."""
-
-_GCP = re.compile(
-    r"gcp:(?P<project>[a-z0-9][a-z0-9.:-]*)/(?P<zone>[a-z0-9-]+)/(?P<instance>[a-z0-9-]+)"
-)
 
 
 class ConsoleError(Exception):
@@ -93,24 +86,3 @@ class FileConsole:
         except OSError as error:
             raise ConsoleError(f"{self._path}: {error.strerror}", passing=True) from None
         return Piece(data.decode(errors="replace"), afresh)
-
-
-def parse_source(text: str) -> str:
-    """Return `text` where it names a console. Raises `UsageError`."""
-    if _GCP.fullmatch(text) or (text.startswith("file:") and len(text) > len("file:")):
-        return text
-    raise UsageError(
-        "--boot takes gcp:PROJECT/ZONE/INSTANCE (the serial console of a Google Cloud VM) or "
-        "file:PATH"
-    )
-
-
-def open_console(source: str) -> Console:
-    """Return the console at `source`, which `parse_source` has accepted."""
-    match = _GCP.fullmatch(source)
-    if match is None:
-        return FileConsole(Path(source.removeprefix("file:")))
-    # Only a machine at Google needs Google's client.
-    from scripts.gcp.serial_console import Instance, SerialConsole
-
-    return SerialConsole(Instance(match["project"], match["zone"], match["instance"]))

@@ -11,10 +11,10 @@ from typing import TypeAlias
 
 from scripts.verify import capabilities, checks, throughput
 from scripts.verify.boot import Boot
+from scripts.verify.boot_source import open_console
 from scripts.verify.bounds import Deadline, bounded
 from scripts.verify.caller import Caller
 from scripts.verify.client import Client
-from scripts.verify.console import open_console
 from scripts.verify.context import Context, Findings
 from scripts.verify.domain import DomainCheck
 from scripts.verify.options import Options
