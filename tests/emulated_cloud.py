@@ -75,6 +75,18 @@ class EmulatedCloud:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start `pulumi WORDS` in a process group of its own, for a test that kills it."""
+        return subprocess.Popen(
+            [*self.prefix, "pulumi", "--non-interactive", *words],
+            cwd=self.root,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
     def good(self, *words: str) -> Done:
         done = self.run(*words)
         assert done.status == 0, f"pulumi {' '.join(words)} came to {done.status}:\n{done.text}"

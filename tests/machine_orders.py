@@ -6,6 +6,7 @@ sends one order and prints the answer.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import socketserver
@@ -46,7 +47,9 @@ def _handler(obey: Obey) -> type[socketserver.BaseRequestHandler]:
                 said, failed = obey(order["action"], order["instance"]), False
             except Exception as error:
                 said, failed = repr(error), True
-            self.wfile.write(json.dumps({"said": said, "failed": failed}).encode())
+            # Who gave the order may have been killed.
+            with contextlib.suppress(BrokenPipeError):
+                self.wfile.write(json.dumps({"said": said, "failed": failed}).encode())
 
     return Handler
 

@@ -75,14 +75,22 @@ class Cloud:
         if not TYPES[token].may_be_there and self._file(token, identity).exists():
             raise CloudError(f"Error 409: The resource '{identity}' already exists, alreadyExists")
         made = Made(identity, inputs, self._added(token, filled, identity))
-        if token == INSTANCE:
-            self._run("create", made)
         self._write(token, made)
+        if token == INSTANCE:
+            self._start_new(token, made)
         if token == SECRET_VERSION:
             payload = self._payload(str(filled["secret"]))
             payload.touch(mode=0o600)
             payload.write_text(str(filled["secretData"]), encoding="utf-8")
         return self._seen(token, made)
+
+    def _start_new(self, token: str, made: Made) -> None:
+        """Run a new machine; one that can't be run is not there."""
+        try:
+            self._run("create", made)
+        except PluginError:
+            self._file(token, made.identity).unlink()
+            raise
 
     def read(self, token: str, identity: str) -> Made | None:
         """Return the resource as it is now, or None where it is gone."""

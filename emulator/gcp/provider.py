@@ -151,10 +151,12 @@ class GcpProvider(ResourceProviderServicer):
             made = cloud().read(_token(request.urn), request.id)
             if made is None:
                 return provider_pb2.ReadResponse()
-            inputs = parse_struct(request.inputs)
+            # What is there may have been made by an update that was killed, or be imported.
+            known = parse_struct(request.inputs)
+            inputs = _as_secret_as(known, cast("Properties", dict(made.inputs)))
             return provider_pb2.ReadResponse(
                 id=made.identity,
-                inputs=request.inputs,
+                inputs=render_struct(inputs),
                 properties=render_struct(_outputs(inputs, made)),
             )
 
@@ -232,6 +234,14 @@ def _opened(value: Property) -> Plain:
             return value
         case _:
             raise NotImplementedHere("assets are not taken")
+
+
+def _as_secret_as(known: Properties, found: Properties) -> Properties:
+    """What the cloud has, secret where the state has it secret."""
+    return {
+        name: Secret(value) if isinstance(known.get(name), Secret) else value
+        for name, value in found.items()
+    }
 
 
 def _outputs(inputs: Properties, made: Made) -> Properties:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.bootstrap import backend, exported, locks, stack, summary, verification
+from scripts.bootstrap import adoption, backend, exported, locks, stack, summary, verification
 from scripts.bootstrap.console import BootstrapError, note
 from scripts.bootstrap.environment import Prepared, prepare
 from scripts.bootstrap.places import Checkout, this_checkout, write_whole
@@ -64,6 +64,8 @@ def up(checkout: Checkout, arguments: list[str]) -> int:
         if stack.is_local(checkout, name):
             stack.use_stand_in_unless_hub_answers(checkout, name, ready.variables)
         stack.create(checkout, name, ready.backend, ready.cli, ready.variables)
+    else:
+        _adopt(ready, name)
     began = datetime.datetime.now(datetime.UTC)
     status = _pulumi(ready, ["up", "--yes", "--skip-preview", *QUIET, "--stack", name, *rest])
     if status != 0:
@@ -99,9 +101,10 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
     if not stack.exists(checkout, name, ready.backend, ready.cli, ready.variables):
         raise _no_such_stack(name, ready.backend, _names(ready))
     _settle_locks(ready, name)
+    settled = _adopt(ready, name)
     billing = _outputs(ready, name, secrets=False).billing
     partial = any(argument.partition("=")[0] in _PARTIAL for argument in rest)
-    state = _exported(ready, name)
+    state = _exported(ready, name, settled)
     kept = () if partial else state.protected
     if kept:
         # Asked to delete what is protected, pulumi fails half-way.
@@ -212,11 +215,24 @@ def _outputs(ready: Prepared, name: str, *, secrets: bool) -> summary.Outputs:
     return summary.read(json.loads(done.stdout))
 
 
-def _exported(ready: Prepared, name: str) -> exported.Exported:
+def _adopt(ready: Prepared, name: str) -> frozenset[str]:
+    """Take up what a killed pulumi left in a cloud; the URNs of which it is known how they stand.
+
+    On this machine nothing is left, and `up` loses no time.
+    """
+    if stack.is_local(ready.checkout, name):
+        return frozenset()
+    return adoption.adopt(ready.checkout, name, ready.cli, ready.variables)
+
+
+def _exported(
+    ready: Prepared, name: str, settled: frozenset[str] = frozenset()
+) -> exported.Exported:
     """Return what the state says; of a stack on this machine nothing, which it costs no time."""
     if stack.is_local(ready.checkout, name):
         return exported.Exported((), ())
-    return exported.export(ready.checkout, name, ready.cli, ready.variables)
+    found = exported.export(ready.checkout, name, ready.cli, ready.variables)
+    return exported.read(found, settled)
 
 
 def _say_unfinished(ready: Prepared, name: str) -> bool:

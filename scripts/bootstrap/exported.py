@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict, cast
 
@@ -31,44 +31,54 @@ class Exported:
     unfinished: tuple[str, ...]
 
 
-class _Resource(TypedDict):
+class Resource(TypedDict):
+    """What is read of a resource in a state."""
+
     urn: str
     type: NotRequired[str]
+    parent: NotRequired[str]
+    provider: NotRequired[str]
     protect: NotRequired[bool]
+    pendingReplacement: NotRequired[bool]
+    id: NotRequired[str]
     inputs: NotRequired[Mapping[str, object]]
 
 
-class _Operation(TypedDict):
+class Operation(TypedDict):
+    """Something that an update had begun; `type` is `creating`, `updating`, …"""
+
     type: str
-    resource: _Resource
+    resource: Resource
 
 
-class _Deployment(TypedDict):
-    resources: NotRequired[list[_Resource] | None]
-    pending_operations: NotRequired[list[_Operation] | None]
+class Deployment(TypedDict):
+    """A state, as far as it is read here."""
+
+    resources: NotRequired[list[Resource] | None]
+    pending_operations: NotRequired[list[Operation] | None]
 
 
-class _State(TypedDict):
-    """What of a `stack export` is read here."""
+class Export(TypedDict):
+    """What `stack export` prints; there is more in it."""
 
-    deployment: NotRequired[_Deployment | None]
+    deployment: NotRequired[Deployment | None]
 
 
-def export(checkout: Checkout, name: str, cli: Cli, environment: Mapping[str, str]) -> Exported:
-    """Return what the state of the stack `name` says; `BootstrapError` where it can't be read."""
+def export(checkout: Checkout, name: str, cli: Cli, environment: Mapping[str, str]) -> Export:
+    """Return all of the state of the stack `name`; `BootstrapError` where it can't be read."""
     done = stack.run(checkout, cli, environment, ["stack", "export", "--stack", name])
     if done.returncode != 0:
         raise BootstrapError(
             f"the state of {name} can't be read: {stack.complaint(done)}", "see that message"
         )
-    return read(done.stdout)
+    return cast("Export", json.loads(done.stdout))
 
 
-def read(text: str) -> Exported:
-    """Return what a `stack export` says."""
-    deployment = cast("_State", json.loads(text)).get("deployment") or _Deployment()
+def read(exported: Export, settled: Collection[str] = ()) -> Exported:
+    """Return what a state says; `settled` are URNs of which it is known how they stand."""
+    deployment = exported.get("deployment") or Deployment()
     resources = deployment.get("resources") or []
-    known = {resource["urn"] for resource in resources}
+    known = {resource["urn"] for resource in resources}.union(settled)
     pending = (
         operation["resource"]
         for operation in deployment.get("pending_operations") or []
@@ -80,7 +90,7 @@ def read(text: str) -> Exported:
     )
 
 
-def _in_a_cloud(resources: Iterator[_Resource]) -> Iterator[str]:
+def _in_a_cloud(resources: Iterator[Resource]) -> Iterator[str]:
     for resource in resources:
         kind = resource.get("type", "")
         if kind.startswith("command:") or kind.endswith(_OF_OTHERS):

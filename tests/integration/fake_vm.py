@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -22,12 +23,15 @@ class FakeVm:
     """What the emulated cloud in `folder` runs for a VM: it serves `model` on port 443.
 
     Keys are read anew for each request, as the machine reads its own each minute. `broken` makes
-    the next machine fail to come up.
+    the next machine fail to come up. While `held` is clear, who orders a machine waits for it.
     """
 
     def __init__(self, folder: Path, model: str) -> None:
         self.made = 0
         self.broken = False
+        self.held = threading.Event()
+        self.held.set()
+        self.ordered = threading.Event()
         self._folder = folder
         self._model = model
         self._endpoint: FakeEndpoint | None = None
@@ -44,6 +48,8 @@ class FakeVm:
             if self.broken:
                 raise RuntimeError("the zone has no such machine left")
             self.made += 1
+            self.ordered.set()
+            self.held.wait(60)
         if action in ("create", "start"):
             self._endpoint = _Endpoint(self._folder, self._model, self._context())
             self._endpoint.__enter__()

@@ -11,11 +11,16 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import checkout as checkouts
 import emulated_cloud
 import pytest
 from emulated_cloud import EmulatedCloud
 from fake_vm import ADDRESS, PORT, FakeVm
 from machine_orders import Orders
+
+from scripts.bootstrap import adoption
+from scripts.bootstrap.places import Checkout
+from scripts.bootstrap.pulumi_cli import Cli
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -181,6 +186,37 @@ def test_an_up_that_failed_half_way_is_repaired_by_the_next(serving: Stack):
     serving.no_changes()
 
 
+def taken_up_after_a_kill(serving: Stack) -> list[str]:
+    """Kill `up` while it makes the machine, and let what it left be taken up; returns that."""
+    serving.vm.ordered.clear()
+    serving.vm.held.clear()
+    killed = serving.cloud.start("up", "--yes", "--skip-preview", "--stack", STACK)
+    try:
+        assert serving.vm.ordered.wait(120), "the machine was never ordered"
+    finally:
+        checkouts.end_group(killed)
+        serving.vm.held.set()
+    serving.cloud.good("cancel", "--yes", "--stack", STACK)
+    checkout, cli = Checkout(serving.cloud.root), Cli(serving.cloud.cli, "", "built here")
+    settled = adoption.adopt(checkout, STACK, cli, serving.cloud.environment())
+    return [urn.rsplit("::", 1)[-1] for urn in settled]
+
+
+def assert_that_it_serves(serving: Stack, machine: dict, made: int) -> None:
+    serving.up()
+    assert serving.vm.made == made, "the machine that was begun is the one that serves"
+    assert serving.instances() == [machine]
+    assert serving.outputs()["verification"]["status"] == "passed"
+
+
+def test_a_machine_that_a_killed_up_was_replacing_is_found_again(serving: Stack):
+    serving.configure(context_tokens="8192")
+    made = serving.vm.made
+    assert taken_up_after_a_kill(serving) == ["cpu-vm-instance"]
+    (machine,) = serving.instances()
+    assert_that_it_serves(serving, machine, made + 1)
+
+
 def test_a_schedule_is_attached_and_nothing_changes_by_itself(serving: Stack):
     schedule = {"start": "0 8 * * 1-5", "stop": "0 20 * * 1-5", "time_zone": "Europe/Berlin"}
     serving.configure(schedule=json.dumps(schedule))
@@ -205,8 +241,16 @@ def test_a_parked_stack_gives_its_machine_back_and_keeps_its_keys(serving: Stack
     assert any("/disks/" in identity for identity in serving.cloud.resources())
 
 
+def test_a_machine_that_a_killed_up_had_begun_is_taken_up_again(serving: Stack):
+    serving.configure(parked="false")
+    made = serving.vm.made
+    assert taken_up_after_a_kill(serving) == ["cpu-vm-instance"]
+    (machine,) = serving.instances()
+    assert_that_it_serves(serving, machine, made + 1)
+
+
 def test_a_group_of_one_takes_the_place_of_the_machine(serving: Stack):
-    serving.configure(spot="true", spot_recovery="mig")
+    serving.configure(parked="true", spot="true", spot_recovery="mig")
     serving.up()
     kinds = {identity.split("/")[-2] for identity in serving.cloud.resources()}
     assert "instanceGroupManagers" in kinds

@@ -158,8 +158,15 @@ def test_up_that_fails_names_what_a_killed_pulumi_may_have_left(machine: Machine
 
 def test_what_was_made_after_all_is_not_unfinished():
     operation = {"type": "creating", "resource": {"urn": "urn::x", "type": "gcp:x:X"}}
-    state = {"deployment": {"resources": [{"urn": "urn::x"}], "pending_operations": [operation]}}
-    assert read(json.dumps(state)) == Exported((), ())
+    state = {"resources": [{"urn": "urn::x"}], "pending_operations": [operation]}
+    assert read({"deployment": state}) == Exported((), ())
+
+
+def test_what_is_known_to_be_there_or_not_is_not_unfinished():
+    operation = {"type": "creating", "resource": {"urn": "urn::x", "type": "gcp:x:X"}}
+    state = {"deployment": {"pending_operations": [operation]}}
+    assert read(state).unfinished == ("X x",)
+    assert read(state, {"urn::x"}).unfinished == ()
 
 
 def test_doctor_of_a_cloud_stack_asks_the_cloud_too(machine: Machine):
