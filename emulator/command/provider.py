@@ -12,7 +12,8 @@ from google.protobuf.empty_pb2 import Empty
 from pulumi.runtime.proto import plugin_pb2, provider_pb2
 from pulumi.runtime.proto.provider_pb2_grpc import ResourceProviderServicer
 
-from emulator.plugin.changes import Change, Path, changed_paths, written
+from emulator.plugin.changes import Path, changed_paths
+from emulator.plugin.difference import difference
 from emulator.plugin.engine import Engine
 from emulator.plugin.errors import NotImplementedHere, NotServed, answering
 from emulator.plugin.values import Properties, parse_struct, render_struct
@@ -38,15 +39,6 @@ _FRAMEWORK = {"__pulumi-go-provider-version": "1.2.0"}
 
 With it, a stack that changes from one plugin to the other shows no change.
 """
-
-_KINDS = {
-    (Change.ADD, False): provider_pb2.PropertyDiff.ADD,
-    (Change.ADD, True): provider_pb2.PropertyDiff.ADD_REPLACE,
-    (Change.DELETE, False): provider_pb2.PropertyDiff.DELETE,
-    (Change.DELETE, True): provider_pb2.PropertyDiff.DELETE_REPLACE,
-    (Change.UPDATE, False): provider_pb2.PropertyDiff.UPDATE,
-    (Change.UPDATE, True): provider_pb2.PropertyDiff.UPDATE_REPLACE,
-}
 
 
 class CommandProvider(ResourceProviderServicer):
@@ -123,7 +115,7 @@ class CommandProvider(ResourceProviderServicer):
                 else {name: state[name] for name in COMMAND_INPUTS if name in state}
             )
             new = _with_ignored(parse_struct(request.news), state, request.ignoreChanges)
-            return _diff_response(old, new)
+            return difference(changed_paths(old, new), _replaces)
 
     def Create(
         self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext
@@ -279,22 +271,6 @@ def _failure(fault: Fault) -> provider_pb2.CheckFailure:
 
 def _with_ignored(new: Properties, state: Properties, ignored: Iterable[str]) -> Properties:
     return {**new, **{name: state[name] for name in ignored if name in state}}
-
-
-def _diff_response(old: Properties, new: Properties) -> provider_pb2.DiffResponse:
-    found = changed_paths(old, new)
-    return provider_pb2.DiffResponse(
-        changes=provider_pb2.DiffResponse.DIFF_SOME
-        if found
-        else provider_pb2.DiffResponse.DIFF_NONE,
-        hasDetailedDiff=True,
-        detailedDiff={
-            written(path): provider_pb2.PropertyDiff(kind=_KINDS[change, _replaces(path)])
-            for path, change in found.items()
-        },
-        diffs=sorted({str(path[0]) for path in found}),
-        replaces=sorted({str(path[0]) for path in found if _replaces(path)}),
-    )
 
 
 def _replaces(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import NoReturn, cast
 
 import grpc
@@ -10,7 +11,8 @@ from google.protobuf.empty_pb2 import Empty
 from pulumi.runtime.proto import plugin_pb2, provider_pb2
 from pulumi.runtime.proto.provider_pb2_grpc import ResourceProviderServicer
 
-from emulator.plugin.changes import Change, changed_paths, written
+from emulator.plugin.changes import changed_paths
+from emulator.plugin.difference import difference
 from emulator.plugin.engine import Engine
 from emulator.plugin.errors import NotImplementedHere, NotServed, answering
 from emulator.plugin.values import (
@@ -26,15 +28,6 @@ from emulator.plugin.values import (
 
 from .cloud import Made, cloud
 from .resources import PROJECT, TYPES, Fields, Kind, Plain, Where, number, replaces
-
-_KINDS = {
-    (Change.ADD, False): provider_pb2.PropertyDiff.ADD,
-    (Change.ADD, True): provider_pb2.PropertyDiff.ADD_REPLACE,
-    (Change.DELETE, False): provider_pb2.PropertyDiff.DELETE,
-    (Change.DELETE, True): provider_pb2.PropertyDiff.DELETE_REPLACE,
-    (Change.UPDATE, False): provider_pb2.PropertyDiff.UPDATE,
-    (Change.UPDATE, True): provider_pb2.PropertyDiff.UPDATE_REPLACE,
-}
 
 
 class GcpProvider(ResourceProviderServicer):
@@ -114,20 +107,7 @@ class GcpProvider(ResourceProviderServicer):
             for name in request.ignoreChanges:
                 if name in old:
                     new[name] = old[name]
-            found = changed_paths(old, new)
-            replacing = {path for path in found if replaces(kind, path)}
-            return provider_pb2.DiffResponse(
-                changes=provider_pb2.DiffResponse.DIFF_SOME
-                if found
-                else provider_pb2.DiffResponse.DIFF_NONE,
-                hasDetailedDiff=True,
-                detailedDiff={
-                    written(path): provider_pb2.PropertyDiff(kind=_KINDS[change, path in replacing])
-                    for path, change in found.items()
-                },
-                diffs=sorted({str(path[0]) for path in found}),
-                replaces=sorted({str(path[0]) for path in replacing}),
-            )
+            return difference(changed_paths(old, new), partial(replaces, kind))
 
     def Create(
         self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext
