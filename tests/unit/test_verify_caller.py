@@ -67,16 +67,20 @@ def test_pages_come_from_the_environment():
     assert services({"LLM_ENDPOINT_ADDRESS_SERVICE": ""}) == ()
 
 
-def test_a_connection_that_times_out_says_whether_the_caller_is_let_in(
-    page: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
-):
-    page.on("GET", "/ip", says("198.51.100.7"))
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection is answered."""
 
-    def silence(*_: object, **__: object) -> None:
+    def never(*_: object, **__: object) -> None:
         raise TimeoutError("timed out")
 
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr("urllib3.util.connection.create_connection", silence)
+    monkeypatch.setattr("urllib3.util.connection.create_connection", never)
+
+
+@pytest.mark.usefixtures("silence")
+def test_a_connection_that_times_out_says_whether_the_caller_is_let_in(page: FakeEndpoint):
+    page.on("GET", "/ip", says("198.51.100.7"))
     result = verified(
         "https://192.0.2.1",
         key="sk-12345678",
@@ -98,17 +102,12 @@ def test_a_refused_connection_is_no_firewall(page: FakeEndpoint):
     assert page.exchanges == []
 
 
+@pytest.mark.usefixtures("silence")
 def test_a_machine_that_stays_silent_gets_the_firewall_suspected_early(
     page: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
 ):
     page.on("GET", "/ip", says("198.51.100.7"))
     monkeypatch.setattr(wait, "SILENT_SECONDS", 0.0)
-
-    def silence(*_: object, **__: object) -> None:
-        raise TimeoutError("timed out")
-
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr("urllib3.util.connection.create_connection", silence)
     result = verified(
         "https://192.0.2.1",
         key="sk-12345678",
@@ -122,17 +121,12 @@ def test_a_machine_that_stays_silent_gets_the_firewall_suspected_early(
     assert len(page.exchanges) == 1
 
 
+@pytest.mark.usefixtures("silence")
 def test_a_machine_that_serves_and_stays_silent_is_behind_its_firewall(
     page: FakeEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     page.on("GET", "/ip", says("198.51.100.7"))
     monkeypatch.setattr(wait, "SILENT_SECONDS", 0.0)
-
-    def silence(*_: object, **__: object) -> None:
-        raise TimeoutError("timed out")
-
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr("urllib3.util.connection.create_connection", silence)
     console = tmp_path / "console"
     records = ({"stage": stage, "state": "done"} for stage in ("server", "gateway", "ready"))
     console.write_text("".join(f"llm-endpoint: {json.dumps(record)}\n" for record in records))
