@@ -10,13 +10,14 @@ from components.machine_tuning import Tuning, tuning
 from components.model_id import model_id
 from components.model_reference import HubFile, parse_model_reference
 from components.rendering.machine.plan import ModelMemory, ModelServer
+from components.settings.cpu_serving import CpuServing
 from components.settings.vm import VmSettings
 
 CHAT = "chat"
 EMBEDDINGS = "embeddings"
 
 
-def tuned(settings: VmSettings, machine: MachineType | None) -> Tuning:
+def tuned(settings: CpuServing, machine: MachineType | None) -> Tuning:
     """Return how llama.cpp is set up: what the settings say, and the rest from the machine."""
     return tuning(
         machine,
@@ -29,7 +30,7 @@ def tuned(settings: VmSettings, machine: MachineType | None) -> Tuning:
     )
 
 
-def model_servers(settings: VmSettings, machine: MachineType | None) -> tuple[ModelServer, ...]:
+def model_servers(settings: CpuServing, machine: MachineType | None) -> tuple[ModelServer, ...]:
     """Return the servers behind the gateway, the one that chats first.
 
     An embeddings model of its own gets a second server; where it is the chat model, one does both.
@@ -64,7 +65,7 @@ def embedding_model(settings: VmSettings) -> str | None:
     return model_id(parse_model_reference(settings.embeddings_model))
 
 
-def _chat_launch(settings: VmSettings, chosen: Tuning) -> Launch:
+def _chat_launch(settings: CpuServing, chosen: Tuning) -> Launch:
     return llama_cpp.launch(
         llama_cpp.LlamaCppOptions(
             model_id=model_id(parse_model_reference(settings.model)),
@@ -97,7 +98,7 @@ def _embeddings_launch(model: str, chosen: Tuning) -> Launch:
     )
 
 
-def _localllm_server(settings: VmSettings, chosen: Tuning) -> ModelServer:
+def _localllm_server(settings: CpuServing, chosen: Tuning) -> ModelServer:
     reference = parse_model_reference(settings.model)
     if not isinstance(reference, HubFile):
         raise localllm.LocalllmError(localllm.ONLY_HUB)

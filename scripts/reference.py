@@ -68,7 +68,7 @@ def places() -> dict[str, Place]:
     from components.targets import local
     from components.targets.gcp import place
 
-    return {found.name: found for found in (local.PLACE, place.PLACE)}
+    return {found.name: found for found in (local.PLACE, place.CPU_VM, place.GPU_VM)}
 
 
 def engine_table() -> str:

@@ -6,6 +6,7 @@ each with its key, the value that came, what would do, and the next step.
 
 from components.settings.base import Settings
 from components.settings.cpu_vm import CpuVmSettings
+from components.settings.gcp_vm import GcpVmSettings
 from components.settings.loading import (
     NAMESPACE,
     ConfigurationError,
@@ -19,6 +20,7 @@ __all__ = [
     "NAMESPACE",
     "ConfigurationError",
     "CpuVmSettings",
+    "GcpVmSettings",
     "LocalSettings",
     "Settings",
     "load",

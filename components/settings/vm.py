@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
-from components.engines import localllm
 from components.model_reference import (
     Builtin,
-    HubFile,
     ModelReference,
     PathFile,
     UrlFile,
@@ -22,13 +19,12 @@ from components.model_size import guess
 from components.schedule import Schedule, parse_schedule
 from components.settings import network
 from components.settings.base import Check, Problem, Settings
-from components.settings.values import ModelReferenceText, command_line, flags, words
+from components.settings.values import ModelReferenceText, words
 
 NEVER = 0
 """The value of `idle_minutes` that keeps the machine running."""
 _SHORTEST_IDLE = 5
 _LEAST_CACHE_GB = 50
-_QUANTISED = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 
 
 def _fetched(value: str) -> str:
@@ -60,11 +56,6 @@ class VmSettings(Settings):
         description="The model: `owner/repo:file.gguf`, `owner/repo:QUANT`, or "
         "`https://…/file.gguf`; it is fetched by the machine.",
     )
-    engine: Literal["llama_cpp", "localllm"] = Field(
-        default="llama_cpp",
-        description="What serves the model: llama.cpp's own server, or Google's `localllm`, which "
-        "serves by llama-cpp-python.",
-    )
     embeddings_model: FetchedModel | None = Field(
         default=None,
         description="The model that answers `/v1/embeddings`. The model itself: the same server "
@@ -89,27 +80,9 @@ class VmSettings(Settings):
         le=1024,
         description="Threads that compute. Unset: the machine's physical cores.",
     )
-    kv_type: (
-        Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"] | None
-    ) = Field(
-        default=None,
-        description="Type of the KV cache's elements. Unset: from the machine's memory.",
-    )
     flash_attention: Literal["auto", "on", "off"] | None = Field(
         default=None,
         description="Whether llama.cpp uses flash attention. Unset: from the machine type.",
-    )
-    llama_server: Literal["wheel", "native"] = Field(
-        default="wheel",
-        description="Which llama.cpp server: `wheel` (PyPI xllamacpp, nothing to compile), "
-        "`native` (built on the machine for its very CPU, some minutes at its first boot).",
-    )
-    engine_flags: Annotated[
-        tuple[str, ...], BeforeValidator(command_line), AfterValidator(flags)
-    ] = Field(
-        default=(),
-        description="Further flags of the engine, as on its command line: `llama-server`'s, or "
-        "with `localllm` those of `llama_cpp.server`. The last of two wins.",
     )
     allowed_cidrs: Annotated[
         tuple[str, ...], BeforeValidator(words), AfterValidator(network.cidrs)
@@ -207,14 +180,6 @@ class VmSettings(Settings):
             frozenset({"model", "embeddings_model", "cache_gb"}),
             partial(_models_fit_the_disk, self),
         )
-        yield Check(
-            frozenset({"kv_type", "flash_attention"}), partial(_quantised_cache_is_flash, self)
-        )
-        yield Check(frozenset({"engine", "llama_server"}), partial(_build_is_of_the_engine, self))
-        yield Check(
-            frozenset({"engine", "model", "slots", "kv_type", "engine_flags", "embeddings_model"}),
-            partial(_localllm_takes_it, self),
-        )
 
 
 def _disk_gb(models_bytes: int | None) -> int:
@@ -245,54 +210,3 @@ def _models_fit_the_disk(settings: VmSettings) -> Iterator[Problem]:
         f"the models take about {models / 1e9:.1f} GB by their names",
         f"scripts/pulumi config set cache_gb {_disk_gb(models)}",
     )
-
-
-def _quantised_cache_is_flash(settings: VmSettings) -> Iterator[Problem]:
-    if settings.flash_attention != "off" or settings.kv_type not in _QUANTISED:
-        return
-    yield Problem(
-        "flash_attention",
-        f"llama.cpp keeps a {settings.kv_type} cache only with flash attention (kv_type)",
-        "scripts/pulumi config set flash_attention auto",
-    )
-
-
-def _build_is_of_the_engine(settings: VmSettings) -> Iterator[Problem]:
-    if settings.engine == "llama_cpp" or settings.llama_server == "wheel":
-        return
-    yield Problem(
-        "llama_server",
-        f"it is a build of llama_cpp, and engine is {settings.engine!r}",
-        "scripts/pulumi config rm llama_server",
-    )
-
-
-def _localllm_takes_it(settings: VmSettings) -> Iterator[Problem]:
-    if settings.engine != localllm.NAME:
-        return
-    if settings.embeddings_model is not None:
-        yield Problem(
-            "embeddings_model",
-            "engine 'localllm' makes no embeddings",
-            "scripts/pulumi config set engine llama_cpp, or "
-            "scripts/pulumi config rm embeddings_model",
-        )
-    reference = parse_model_reference(settings.model)
-    if not isinstance(reference, HubFile):
-        yield Problem("model", localllm.ONLY_HUB)
-        return
-    options = localllm.LocalllmOptions(
-        owner=reference.owner,
-        repo=reference.repo,
-        revision=reference.revision,
-        selector=reference.selector,
-        context_tokens=settings.context_tokens or 0,
-        slots=settings.slots or 1,
-        kv_type=settings.kv_type or "f16",
-        flash_attention=settings.kv_type in _QUANTISED,
-        extra_flags=settings.engine_flags,
-    )
-    for said in localllm.problems(options):
-        key = said.partition(":")[0].partition(" ")[0]
-        known = key if key in {"slots", "kv_type", "engine_flags"} else "model"
-        yield Problem(known, re.sub(rf"^{known}(: | is [^;]*; )", "", said))

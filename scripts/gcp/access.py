@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from components.settings import CpuVmSettings
+from components.settings import GcpVmSettings
 from scripts.bootstrap.finding import Finding
 from scripts.gcp.rest import BILLING, RESOURCE_MANAGER, SERVICE_USAGE, ApiError, GoogleApi
 from scripts.verify.shape import dig, dig_text
@@ -39,7 +39,7 @@ TAG_ROLES = ("roles/resourcemanager.tagAdmin", "roles/resourcemanager.tagUser")
 """What a managed group takes besides; a project can't be asked for these permissions."""
 
 
-def apis(settings: CpuVmSettings | None) -> list[str]:
+def apis(settings: GcpVmSettings | None) -> list[str]:
     """Return the APIs that a stack with `settings` needs enabled."""
     names = ["compute", "secretmanager", "iam"]
     if settings is not None:
@@ -50,7 +50,7 @@ def apis(settings: CpuVmSettings | None) -> list[str]:
     return names
 
 
-def roles(settings: CpuVmSettings | None) -> dict[str, tuple[str, ...]]:
+def roles(settings: GcpVmSettings | None) -> dict[str, tuple[str, ...]]:
     """Return the roles that a deployment with `settings` needs, with the permissions of each."""
     wanted = dict(ROLES)
     if settings is not None:
@@ -131,7 +131,7 @@ def enabled(api: GoogleApi, name: str, wanted: list[str]) -> tuple[Finding, froz
     )
 
 
-def permissions(api: GoogleApi, name: str, settings: CpuVmSettings | None) -> Iterator[Finding]:
+def permissions(api: GoogleApi, name: str, settings: GcpVmSettings | None) -> Iterator[Finding]:
     """Look whether these credentials may do what up does."""
     wanted = roles(settings)
     asked = sorted({one for needed in wanted.values() for one in needed})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from components.rendering.machine.plan import MachinePlan
-from components.settings import ConfigurationError, CpuVmSettings, Settings
+from components.settings import ConfigurationError, GcpVmSettings, Settings
 from scripts.stack_file import file_of, raw_values
 from stacks import HERE, choose
 
@@ -32,7 +32,7 @@ class Configuration:
     stack: str
     project: str | None
     zone: str | None
-    settings: CpuVmSettings | None = None
+    settings: GcpVmSettings | None = None
     base_name: str | None = None
     problem: str | None = None
 
@@ -46,7 +46,7 @@ def read(stack: str, folder: Path = HERE) -> Configuration:
         raw = raw_values(file_of(stack, folder))
         program = choose(raw, stack.rsplit("/", 1)[-1])
         settings = program.settings(raw)
-        if isinstance(settings, CpuVmSettings):
+        if isinstance(settings, GcpVmSettings):
             module = cast("_Module", import_module(f"stacks.{program.module}"))
             base_name = module.plan(settings, stack.rsplit("/", 1)[-1]).base_name
     except ConfigurationError as error:
@@ -55,7 +55,7 @@ def read(stack: str, folder: Path = HERE) -> Configuration:
         stack=stack,
         project=raw.get("gcp:project") or None,
         zone=raw.get("gcp:zone") or None,
-        settings=settings if isinstance(settings, CpuVmSettings) else None,
+        settings=settings if isinstance(settings, GcpVmSettings) else None,
         base_name=base_name,
         problem=problem,
     )

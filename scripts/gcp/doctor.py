@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import stacks
-from components.settings import CpuVmSettings
+from components.settings import GcpVmSettings
 from scripts.bootstrap.finding import Finding
 from scripts.gcp import access, configuration, quota
 from scripts.gcp.configuration import Configuration
@@ -87,7 +87,7 @@ def _in_google(api: GoogleApi, project: str, config: Configuration) -> Iterator[
 
 
 def _machine(
-    api: GoogleApi, project: str, settings: CpuVmSettings, base_name: str | None
+    api: GoogleApi, project: str, settings: GcpVmSettings, base_name: str | None
 ) -> Iterator[Finding]:
     """Look whether the zone has the machine type, and whether there is quota for it."""
     zone, kind = settings.zone, settings.machine_type

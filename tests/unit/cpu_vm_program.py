@@ -20,7 +20,7 @@ from components.rendering.machine.plan import (
 )
 from components.rendering.machine.render import render
 from components.rendering.machine.rendered import RenderedMachine
-from components.targets.gcp.args import CpuVmArgs
+from components.targets.gcp.args import VmArgs
 from components.targets.gcp.cpu_vm import CpuVm
 
 KEY = "sk-the-key-of-the-test"
@@ -62,8 +62,8 @@ def stdout(name: str, inputs: Mapping[str, object]) -> str:
     }[name]
 
 
-def arguments(**changed: object) -> CpuVmArgs:
-    args: CpuVmArgs = {
+def arguments(**changed: object) -> VmArgs:
+    args: VmArgs = {
         "plan": PLAN,
         "project": "p",
         "region": "europe-west4",
@@ -88,7 +88,7 @@ def arguments(**changed: object) -> CpuVmArgs:
 
 def program(**changed: object) -> Callable[[], Mapping[str, object]]:
     def deploy() -> Mapping[str, object]:
-        with patch("components.targets.gcp.cpu_vm.render", rendered):
+        with patch("components.targets.gcp.vm.render", rendered):
             return CpuVm("vm", arguments(**changed)).outputs.exports()
 
     return deploy

@@ -9,7 +9,8 @@ from components.launch import Capability, Slot
 from components.rendering.machine.plan import MachinePlan, PowerOff, ResizeGroup, Tls
 from components.settings import CpuVmSettings
 from stacks import PROGRAMS
-from stacks.cpu_vm import base_name, engine_package, plan
+from stacks.cpu_vm import engine_package, plan
+from stacks.gcp_vm import base_name
 
 GOOD = {
     "gcp:project": "my-project",

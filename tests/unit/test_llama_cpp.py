@@ -158,6 +158,11 @@ EXPECTED = {
         "local",
     ): "engine 'localllm' checks no API keys, and target 'local' has no gateway",
     ("localllm", "cpu-vm"): Form.PROCESS,
+    ("llama_cpp", "gpu-vm"): Form.CONTAINER,
+    (
+        "localllm",
+        "gpu-vm",
+    ): "engine 'localllm' runs as process, and target 'gpu-vm' takes container",
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from components.launch import Launch
+from components.launch import Accelerator, Launch
 
 GATEWAY_PORT = 8080
 """TCP port on loopback of the gateway's key checker, which Caddy passes requests to."""
@@ -54,33 +54,96 @@ class Installation:
 
 
 @dataclass(frozen=True)
+class PulledImage:
+    """A container image of a registry, as `docker pull` takes it, with its digest.
+
+    `reference` is such as `ghcr.io/ggml-org/llama.cpp:server-cuda-b11459@sha256:…`: the digest
+    counts, and the tag is for people.
+    """
+
+    reference: str
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """A container image that the machine builds.
+
+    `source` is a Git repository at one commit, its `subdirectory` the context of the build ("" for
+    the whole). `dockerfile` is a path in that context, `stage` the stage to build, `arguments` are
+    its build arguments. `name` is the image's name on the machine, such as
+    `llm-endpoint/llama-cpp:f498f864fbc0`.
+    """
+
+    name: str
+    source: GitSource
+    dockerfile: str
+    stage: str
+    arguments: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Container:
+    """How an engine's program gets onto a machine as a container image.
+
+    `name` tells this image from others of the plan, such as `llama-cpp`. `program` is run in it in
+    the place of its entrypoint. `cuda` is the CUDA version that the image is of, such as `12.8`;
+    None where it is not known or has none. `shared_memory_mb` is the size of `/dev/shm`.
+    """
+
+    name: str
+    image: PulledImage | BuiltImage
+    program: tuple[str, ...]
+    cuda: str | None = None
+    shared_memory_mb: int = 64
+
+
+@dataclass(frozen=True)
 class ModelMemory:
     """What a server's memory is reckoned from on the machine, before it loads the model.
 
-    `context_tokens_total` is over all slots; `kv_type` is as `llama-server` spells it.
+    `context_tokens_total` is over all slots; `kv_type` is as `llama-server` spells it. With a
+    machine that has GPUs it is their memory that is reckoned with, as far as `gpu_layers` says:
+    None is all layers of the model, a number that many.
     """
 
     context_tokens_total: int
     slots: int
     kv_type: str
+    gpu_layers: int | None = None
 
 
 @dataclass(frozen=True)
 class ModelServer:
-    """One engine process that serves one model.
+    """One engine process or container that serves one model.
 
-    `name` is `chat` or `embeddings`. `model` is a model reference. `pull` is the engine's own
+    `name` is `chat` or `embeddings`. `model` is a model reference. `installation` is how its
+    program gets there, which also decides its form: a process of systemd's, or a container. `pull` is the engine's own
     command line that fetches the model (`{venv}` as in `Installation.program`); None leaves it to
     this project's downloader, and `Slot.MODEL` is then the path of the file. `memory` None leaves
-    it to the engine whether the model fits.
+    it to the engine whether the model fits. `snapshot` says that the model is a hub repository of
+    safetensors, all of whose files are needed, and `Slot.MODEL` the path of their folder.
     """
 
     name: str
     launch: Launch
     model: str
-    installation: Installation
+    installation: Installation | Container
     pull: tuple[str, ...] | None = None
     memory: ModelMemory | None = None
+    snapshot: bool = False
+
+
+@dataclass(frozen=True)
+class MachineGpus:
+    """The GPUs that the machine has to have before it serves.
+
+    `model` is Compute's accelerator type, such as `nvidia-l4`, or what people call it: it stands in
+    messages alone. `compute_capability` is CUDA's, such as `8.9`.
+    """
+
+    model: str
+    count: int
+    compute_capability: str
 
 
 @dataclass(frozen=True)
@@ -116,7 +179,8 @@ class MachinePlan:
     """One machine that serves models behind one gateway.
 
     `base_name` begins the names of its cloud resources: its keys lie in the secret
-    `BASE-keys`, the authority of `Tls.OWN_CA` in `BASE-ca`. `cache_disk` is a device name, or
+    `BASE-keys`, the authority of `Tls.OWN_CA` in `BASE-ca`. `gpus` None is a machine that computes
+    on its processor. `cache_disk` is a device name, or
     None where the boot disk holds the models. `idle_minutes` None never stops the machine.
     """
 
@@ -124,10 +188,16 @@ class MachinePlan:
     servers: tuple[ModelServer, ...]
     tls: Tls
     limits: GatewayLimits
+    gpus: MachineGpus | None = None
     domain: str | None = None
     cache_disk: str | None = CACHE_DISK
     idle_minutes: int | None = None
     stop: PowerOff | ResizeGroup = field(default_factory=PowerOff)
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """What its engines compute on."""
+        return Accelerator.CPU if self.gpus is None else Accelerator.CUDA
 
     @property
     def keys_secret(self) -> str:

@@ -1,8 +1,9 @@
-"""What `CpuVm` takes."""
+"""What `CpuVm` and `GpuVm` take."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
 import pulumi
@@ -11,8 +12,24 @@ from components.rendering.machine.plan import MachinePlan
 from components.schedule import Schedule
 
 
-class CpuVmArgs(TypedDict):
-    """What `CpuVm` takes. Lists of ranges, names and sizes are plain: they decide what is made."""
+@dataclass(frozen=True)
+class Gpus:
+    """The GPUs of a machine.
+
+    `accelerator` is Compute Engine's accelerator type, such as `nvidia-l4`. `attached` says that
+    the machine type has none by itself (N1), so that they are asked for beside it.
+    """
+
+    accelerator: str
+    count: int
+    attached: bool
+
+
+class VmArgs(TypedDict):
+    """What `CpuVm` and `GpuVm` take.
+
+    Lists of ranges, names and sizes are plain: they decide what is made.
+    """
 
     plan: MachinePlan
     """What the machine becomes; its `base_name` begins the name of every cloud resource. The
@@ -25,6 +42,8 @@ class CpuVmArgs(TypedDict):
     """Zone of the machine and its disks, such as `europe-west4-a`."""
     machine_type: str
     """Machine type, such as `e2-standard-4`. Another one restarts the machine."""
+    gpus: NotRequired[Gpus | None]
+    """The machine's GPUs. Google can't move a machine with GPUs: it stops it for maintenance."""
     image: str
     """Boot image or image family, such as `projects/debian-cloud/global/images/family/debian-12`.
     A family is looked up when the boot disk is made; that it moves on replaces nothing."""

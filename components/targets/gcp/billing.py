@@ -9,10 +9,10 @@ and dearer while nothing uses it (cloud.google.com/vpc/network-pricing), secrets
 from __future__ import annotations
 
 from components.endpoint import Billed
-from components.targets.gcp.args import CpuVmArgs
+from components.targets.gcp.args import VmArgs
 
 
-def billed(args: CpuVmArgs) -> list[Billed]:
+def billed(args: VmArgs) -> list[Billed]:
     """Return every resource that bills.
 
     A stopped machine bills as a parked stack does, and its boot disk beside. A managed instance

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_gcp as gcp
 
-from components.targets.gcp.args import CpuVmArgs
+from components.targets.gcp.args import VmArgs
 from components.targets.gcp.identity import SCOPES
 from components.targets.gcp.machine import Parts, metadata, scheduling
 from components.targets.gcp.network import NETWORK_TIER
@@ -40,7 +40,7 @@ class Group:
 
 def group_of_one(
     site: Site,
-    args: CpuVmArgs,
+    args: VmArgs,
     parts: Parts,
     compute: pulumi.Output[str],
     account: gcp.serviceaccount.Account,
@@ -114,7 +114,7 @@ def group_of_one(
 
 
 def _template(
-    site: Site, args: CpuVmArgs, parts: Parts, compute: pulumi.Output[str]
+    site: Site, args: VmArgs, parts: Parts, compute: pulumi.Output[str]
 ) -> gcp.compute.InstanceTemplate:
     when = scheduling(spot=args.get("spot", False), max_run_seconds=None)
     limits: gcp.compute.InstanceTemplateSchedulingArgsDict = {
@@ -164,7 +164,7 @@ def _template(
 
 def _machine(
     site: Site,
-    args: CpuVmArgs,
+    args: VmArgs,
     parts: Parts,
     compute: pulumi.Output[str],
     manager: gcp.compute.InstanceGroupManager,

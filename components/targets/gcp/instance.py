@@ -6,7 +6,7 @@ import pulumi
 import pulumi_gcp as gcp
 
 from components.schedule import Schedule
-from components.targets.gcp.args import CpuVmArgs
+from components.targets.gcp.args import VmArgs
 from components.targets.gcp.identity import SCOPES
 from components.targets.gcp.machine import BOOT_METADATA, Parts, metadata, scheduling
 from components.targets.gcp.network import NETWORK_TIER
@@ -18,7 +18,7 @@ without (cloud.google.com/compute/docs/instances/schedule-instance-start-stop)."
 
 
 def plain_instance(
-    site: Site, args: CpuVmArgs, parts: Parts, compute: pulumi.Output[str]
+    site: Site, args: VmArgs, parts: Parts, compute: pulumi.Output[str]
 ) -> gcp.compute.Instance:
     """Make the instance, and start it where something has stopped it."""
     when = scheduling(spot=args.get("spot", False), max_run_seconds=args.get("max_run_seconds"))

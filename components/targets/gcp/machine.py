@@ -9,7 +9,7 @@ import pulumi
 import pulumi_gcp as gcp
 
 from components.rendering.machine.rendered import RenderedMachine
-from components.targets.gcp.args import CpuVmArgs
+from components.targets.gcp.args import VmArgs
 from components.targets.gcp.network import Standing
 from components.targets.gcp.site import Site
 
@@ -80,7 +80,7 @@ def metadata(parts: Parts) -> Mapping[str, pulumi.Input[str]]:
     }
 
 
-def cache_disk(site: Site, args: CpuVmArgs, compute: pulumi.Output[str]) -> gcp.compute.Disk | None:
+def cache_disk(site: Site, args: VmArgs, compute: pulumi.Output[str]) -> gcp.compute.Disk | None:
     """Make the disk that holds models and certificates, and outlives the machine.
 
     Raises ValueError where the plan has one and its size or type is missing.

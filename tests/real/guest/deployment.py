@@ -21,7 +21,7 @@ from guest.machine import Machine
 from guest.namespace import EXTERNAL
 from scripts.bootstrap.places import this_checkout
 from scripts.models.stand_in import write_stand_in
-from stacks import PROGRAMS, cpu_vm
+from stacks import PROGRAMS, cpu_vm, gcp_vm
 
 ROOT = this_checkout().root
 STACK = "boot-test"
@@ -65,7 +65,7 @@ class Deployment:
         """Let these be the endpoint's keys, as a next version of the secret."""
         self.keys = keys
         self.every_key.update(keys.values())
-        name = f"{cpu_vm.base_name(STACK)}-keys"
+        name = f"{gcp_vm.base_name(STACK)}-keys"
         self.cloud.google.stored[name] = json.dumps(keys).encode()
 
     def verify(
@@ -153,7 +153,7 @@ def deploy(cloud: Cloud, disk_content: Path | None, **changed: str | None) -> De
     )
     made = Deployment(cloud, machine, certificate, key, {})
     made.store(default=new_key())
-    name = f"{cpu_vm.base_name(STACK)}-ca"
+    name = f"{gcp_vm.base_name(STACK)}-ca"
     cloud.google.stored[name] = json.dumps({"certificate": certificate, "key": key}).encode()
     return made
 

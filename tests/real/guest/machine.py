@@ -27,6 +27,8 @@ _HALT_SECONDS = 60
 _LOOK_SECONDS = 0.5
 # A virtual machine's kernel would let its systemd filter packets of a unit (IPAddressDeny=).
 _CAPABILITIES = "CAP_BPF,CAP_NET_ADMIN,CAP_PERFMON"
+# And its containers would each get a keyring of their own, which Docker insists on.
+_SYSTEM_CALLS = "bpf @keyring"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Machine:
             *("--keep-unit", "--register=no", "--resolv-conf=off", "--timezone=off"),
             f"--network-namespace-path={self._network.machine_path}",
             *("--console=read-only", "--link-journal=no"),
-            *(f"--capability={_CAPABILITIES}", "--system-call-filter=bpf"),
+            *(f"--capability={_CAPABILITIES}", f"--system-call-filter={_SYSTEM_CALLS}"),
             *self._devices,
         ]
         variables = {

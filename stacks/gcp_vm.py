@@ -1,0 +1,118 @@
+"""What the programs of machines in Google Cloud share: from settings to a plan, and to a VM."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+
+from components.model_servers import embedding_model
+from components.rendering.machine.plan import (
+    GatewayLimits,
+    MachinePlan,
+    ModelServer,
+    PowerOff,
+    ResizeGroup,
+    Tls,
+)
+from components.settings.gcp_vm import GcpVmSettings
+from components.targets.gcp.args import VmArgs
+from stacks.interpreter import python
+
+_NAME_PREFIX = "llm-endpoint-"
+_LONGEST_NAME = 40
+"""Of a base name: Google's names have 63 characters at most, and parts are added to this one."""
+_LEAST_ACTIVE_REQUESTS = 16
+_WAITING_FOR_A_SLOT = 4
+
+
+def machine_plan(
+    settings: GcpVmSettings, stack: str, servers: tuple[ModelServer, ...], slots: int
+) -> MachinePlan:
+    """Return what the machine of `stack` becomes: a pure function, the same for the same input.
+
+    `slots` is how many requests all `servers` together answer at once.
+    """
+    name = base_name(stack)
+    grouped = settings.spot_recovery == "mig"
+    return MachinePlan(
+        base_name=name,
+        servers=servers,
+        tls=Tls(settings.tls),
+        limits=GatewayLimits(
+            active_requests=max(_LEAST_ACTIVE_REQUESTS, _WAITING_FOR_A_SLOT * slots)
+        ),
+        domain=settings.domain,
+        idle_minutes=settings.idle_minutes or None,
+        stop=ResizeGroup(name) if grouped else PowerOff(),
+    )
+
+
+def vm_args(settings: GcpVmSettings, planned: MachinePlan, engine_package: str) -> VmArgs:
+    """Return what a VM's component takes. Asks Google when the machine last stopped."""
+    # Only a deployment asks: the plan is also rendered where nothing of Google is installed.
+    from scripts.gcp.instances import last_stop
+
+    return {
+        "plan": planned,
+        "project": settings.project,
+        "region": settings.region,
+        "zone": settings.zone,
+        "machine_type": settings.machine_type,
+        "image": settings.image_path,
+        "boot_disk_gb": settings.boot_gb,
+        "boot_disk_type": settings.disk_type,
+        "cache_gb": settings.disk_gb(),
+        "cache_disk_type": settings.disk_type,
+        "allowed_cidrs": settings.allowed_cidrs,
+        "network": settings.network,
+        "subnetwork": settings.subnetwork,
+        "dns_zone": settings.dns_zone,
+        "spot": settings.spot,
+        "spot_recovery": settings.spot_recovery,
+        "max_run_seconds": settings.max_run_hours and settings.max_run_hours * 3600,
+        "schedule": settings.start_stop(),
+        "labels": settings.labels,
+        "keep_data": settings.keep_data,
+        "parked": settings.parked,
+        "keys": settings.key_generations(),
+        "python": [python()],
+        "stopped": last_stop(settings.project, settings.zone, planned.base_name, os.environ),
+        "ready_seconds": settings.ready_minutes * 60,
+        "streams": settings.verify_streams,
+        "min_tokens_per_second": settings.min_tokens_per_second,
+        "embedding_model": embedding_model(settings),
+        "engine_package": engine_package,
+    }
+
+
+def rendered_files(planned: MachinePlan) -> Mapping[str, str]:
+    """Return every file that the machine of a plan is handed: path below a folder -> text.
+
+    What it gets are `user-data.yaml` and `startup-script.sh`; the first one holds those below
+    `machine/`, which lie there under the paths that they have on the machine.
+    """
+    from components.rendering.machine.render import render
+
+    rendered = render(planned)
+    named = {f"machine{file.path}": file.content for file in rendered.files}
+    return {
+        "user-data.yaml": rendered.user_data,
+        "startup-script.sh": rendered.startup_script,
+        **named,
+    }
+
+
+def base_name(stack: str) -> str:
+    """Return the beginning of the names of the stack's cloud resources, as RFC 1035 has them.
+
+    Two stacks get two names: one that can't stand as it is gets a piece of its digest.
+    """
+    plain = re.sub(r"-+", "-", re.sub(r"[^a-z0-9]", "-", stack.lower())).strip("-")
+    if plain == stack and len(_NAME_PREFIX + plain) <= _LONGEST_NAME:
+        return _NAME_PREFIX + plain
+    digest = hashlib.sha256(stack.encode()).hexdigest()[:6]
+    room = _LONGEST_NAME - len(_NAME_PREFIX) - len(digest) - 1
+    kept = plain[:room].rstrip("-")
+    return f"{_NAME_PREFIX}{kept}-{digest}" if kept else f"{_NAME_PREFIX}{digest}"
