@@ -16,6 +16,7 @@ Not counted: the prompt cache of llama.cpp's server (`--cache-ram`), which grows
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from components.gguf_header import GgufHeader
@@ -103,24 +104,32 @@ def refusal(need: MemoryNeed, available_bytes: int) -> str | None:
         return None
     each = need.context_tokens // need.slots
     return (
-        f"the model needs about {_gb(need.total)} of memory, and {_gb(available_bytes)} is free: "
-        f"{_gb(need.weights)} weights, {_gb(need.kv_cache)} KV cache ({need.kv_type}, "
-        f"{_slots(need.slots)} of {each} tokens), {_gb(need.compute)} compute buffers, "
-        f"{_gb(need.overhead)} for the process\nnext: {_what_fits(need, available_bytes)}"
+        f"the model needs about {gigabytes(need.total)} of memory, and "
+        f"{gigabytes(available_bytes)} is free: {gigabytes(need.weights)} weights, "
+        f"{gigabytes(need.kv_cache)} KV cache ({need.kv_type}, {slots_of(need.slots)} of {each} "
+        f"tokens), {gigabytes(need.compute)} compute buffers, "
+        f"{gigabytes(need.overhead)} for the process\nnext: {_what_fits(need, available_bytes)}"
     )
 
 
-def largest_context(need: MemoryNeed, available_bytes: int, kv_type: str, slots: int) -> int | None:
+def largest_context(
+    need: MemoryNeed,
+    available_bytes: int,
+    kv_type: str,
+    slots: int,
+    takes: Callable[[MemoryNeed], int] = lambda need: need.total,
+) -> int | None:
     """Return the most context tokens for each of `slots` that fit; None where too few would.
 
-    Not more than each slot has in `need`, and else a multiple of what llama.cpp rounds to.
+    Not more than each slot has in `need`, and else a multiple of what llama.cpp rounds to. `takes`
+    says how much of `available_bytes` a need takes.
     """
     had = need.context_tokens // need.slots
     low, high = 0, -(-had // _CELLS_PAD)
     while low < high:
         middle = (low + high + 1) // 2
         tried = estimate(need.header, need.weights, middle * _CELLS_PAD * slots, slots, kv_type)
-        if tried.total <= available_bytes:
+        if takes(tried) <= available_bytes:
             low = middle
         else:
             high = middle - 1
@@ -143,13 +152,15 @@ def _what_fits(need: MemoryNeed, available_bytes: int) -> str:
             )
     room = available_bytes - (need.total - need.weights)
     if room >= need.weights * _LEAST_SHARE:
-        ways.append(f"with these settings a smaller quantisation, a file of {_gb(room)} at most")
+        ways.append(
+            f"with these settings a smaller quantisation, a file of {gigabytes(room)} at most"
+        )
     else:
         least = estimate(need.header, 0, _LEAST_CONTEXT_A_SLOT, 1, need.kv_type)
         room = available_bytes - least.total
         if room >= need.weights * _LEAST_SHARE:
             ways.append(
-                f"a smaller quantisation, a file of {_gb(room)} at most, with slots 1 and "
+                f"a smaller quantisation, a file of {gigabytes(room)} at most, with slots 1 and "
                 f"context_tokens {_LEAST_CONTEXT_A_SLOT}"
             )
     if not ways:
@@ -217,9 +228,11 @@ def _padded(cells: int) -> int:
     return -(-cells // _CELLS_PAD) * _CELLS_PAD
 
 
-def _slots(count: int) -> str:
+def slots_of(count: int) -> str:
+    """Return a count of slots in words."""
     return "1 slot" if count == 1 else f"{count} slots"
 
 
-def _gb(size_bytes: int) -> str:
+def gigabytes(size_bytes: int) -> str:
+    """Return a size as messages have it: 4.1 GB, 0.05 GB."""
     return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e9:.2f} GB"

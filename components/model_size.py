@@ -7,6 +7,7 @@ size with room to spare.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -71,6 +72,22 @@ UNNAMED_QUANTISATION = "Q4_K_M"
 """What a repository without a quantisation in the reference is taken for: the first choice of the
 pull."""
 
+REPOSITORY_BITS = {
+    "FP32": 32.0,
+    "BF16": 16.0,
+    **dict.fromkeys(("FP8", "INT8", "8BIT", "W8A8", "W8A16"), 8.2),
+    **dict.fromkeys(("AWQ", "GPTQ", "INT4", "4BIT", "W4A16", "FP4", "NVFP4"), 4.5),
+    "MXFP4": 4.25,
+}
+"""Bits a weight over a repository of safetensors, by words in its name, of which the first counts:
+`GPTQ-Int8` has 8. Embeddings stay in 16 bits, which counts for more the smaller the model is: these
+are the figures of large ones."""
+
+_QUANTISED_FAMILIES = {"gpt-oss": 4.25}
+"""Models whose publishers' repository is quantised without saying so in its name."""
+
+_UNQUANTISED_BITS = 16.0
+
 _PARAMETERS = re.compile(
     r"(?<![a-z0-9.])(?:(?P<experts>[0-9]{1,2})x)?(?P<count>[0-9]+(?:\.[0-9]+)?)(?P<unit>[bm])"
     r"(?![a-z0-9])",
@@ -104,6 +121,24 @@ def guess(reference: ModelReference) -> ModelSize | None:
     if parameters is None or bits is None:
         return None
     return ModelSize(parameters, bits)
+
+
+def guess_repository(reference: ModelReference) -> ModelSize | None:
+    """Return the size of a hub repository of safetensors by its name; None where it doesn't tell.
+
+    Without a quantisation in the name the weights have 16 bits.
+    """
+    if not isinstance(reference, HubFile):
+        return None
+    parameters = _parameters(reference.repo)
+    return None if parameters is None else ModelSize(parameters, _repository_bits(reference.repo))
+
+
+def _repository_bits(name: str) -> float:
+    words = re.split(r"[-_.]", name.upper().replace("-BIT", "BIT"))
+    said = (bits for word, bits in REPOSITORY_BITS.items() if word in words)
+    families = (bits for family, bits in _QUANTISED_FAMILIES.items() if family in name.lower())
+    return next(itertools.chain(said, families), _UNQUANTISED_BITS)
 
 
 def _names(reference: ModelReference) -> tuple[str, ...]:

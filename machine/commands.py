@@ -26,7 +26,8 @@ class Command:
     """One program to run.
 
     `what` is what it does, in words, for progress and errors. `seconds` bounds it. `environment`
-    joins this process's own; `user` is whom it runs as, with that user's group alone.
+    joins this process's own; `user` is whom it runs as, with that user's group alone. `progress`
+    says in words how far it is, from what it has written so far.
     """
 
     what: str
@@ -35,6 +36,7 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     folder: Path | None = None
     user: str | None = None
+    progress: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def runner(say: Callable[[str], None]) -> Run:
             except FileNotFoundError:
                 return Result(_NOT_FOUND, errors=f"{command.words[0]}: not found")
             try:
-                in_time = _wait(process, command, say)
+                in_time = _wait(process, command, say, lambda: _end_of(output) + _end_of(errors))
             finally:
                 if process.poll() is None:
                     with suppress(ProcessLookupError):
@@ -103,17 +105,26 @@ def must(run: Run, command: Command, error: type[StageError] = Temporary) -> Res
     return result
 
 
-def _wait(process: subprocess.Popen[bytes], command: Command, say: Callable[[str], None]) -> bool:
+def _wait(
+    process: subprocess.Popen[bytes],
+    command: Command,
+    say: Callable[[str], None],
+    written: Callable[[], str],
+) -> bool:
     started = time.monotonic()
     while (passed := time.monotonic() - started) < command.seconds:
         with suppress(subprocess.TimeoutExpired):
             process.wait(min(_SAY_EVERY_SECONDS, command.seconds - passed))
             return True
-        say(f"{command.what}, {time.monotonic() - started:.0f} s so far")
+        far = command.progress(written()) if command.progress else ""
+        so_far = f"{command.what}, {time.monotonic() - started:.0f} s so far"
+        say(f"{so_far}: {far}" if far else so_far)
     return False
 
 
 def _end_of(file: IO[bytes]) -> str:
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - _MOST_OUTPUT_BYTES))
-    return file.read().decode(errors="replace")
+    # The program writes at the offset that this process has too: reading must not move it.
+    descriptor = file.fileno()
+    size = os.fstat(descriptor).st_size
+    read = os.pread(descriptor, _MOST_OUTPUT_BYTES, max(0, size - _MOST_OUTPUT_BYTES))
+    return read.decode(errors="replace")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal, cast
 
 from machine.errors import Permanent
-
-_T = TypeVar("_T")
+from machine.table import Table, WrongError
 
 
 @dataclass(frozen=True)
@@ -36,11 +34,58 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Engine:
-    """A program that serves models: the hashed lock it is installed from, and its own source."""
+class Environment:
+    """An engine's program in a virtual environment: its hashed lock, and its own source."""
 
     requirements: str
     source: Source | None
+
+
+@dataclass(frozen=True)
+class PulledImage:
+    """A container image of a registry: `reference` has its digest."""
+
+    reference: str
+
+    @property
+    def name(self) -> str:
+        """What Docker on this machine calls it."""
+        return self.reference
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """A container image that is built here and called `name`.
+
+    The context of the build is the subdirectory of `source`, `dockerfile` a path in it, `stage` the
+    stage to build, `arguments` its build arguments.
+    """
+
+    name: str
+    source: Source
+    dockerfile: str
+    stage: str
+    arguments: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Container:
+    """An engine's program in a container image. `cuda` is such as 12.8, None where not known."""
+
+    image: PulledImage | BuiltImage
+    cuda: str | None
+
+
+Engine = Environment | Container
+
+
+@dataclass(frozen=True)
+class MachineGpus:
+    """The GPUs that the machine has to have: `model` for messages, `compute_capability` CUDA's."""
+
+    model: str
+    count: int
+    compute_capability: str
 
 
 @dataclass(frozen=True)
@@ -53,11 +98,13 @@ class Probe:
 
 @dataclass(frozen=True)
 class Server:
-    """One engine process on loopback, and the model that it serves.
+    """One engine process or container on loopback, and the model that it serves.
 
     `pull` is the engine's own command that fetches the model, with `{venv}` for its virtual
-    environment; None leaves it to our downloader. `context_tokens_total` is over all slots; where
-    it, `slots` or `kv_type` is None, memory is not reckoned before loading.
+    environment; None leaves it to our downloader, which fetches a whole repository where `snapshot`
+    says so. `context_tokens_total` is over all slots; where it, `slots` or `kv_type` is None,
+    memory is not reckoned before loading. On a machine with GPUs it is theirs that is reckoned
+    with, for `gpu_layers` of the model's layers; None is all of them.
     """
 
     name: str
@@ -70,6 +117,8 @@ class Server:
     context_tokens_total: int | None
     slots: int | None
     kv_type: str | None
+    gpu_layers: int | None
+    snapshot: bool
 
 
 @dataclass(frozen=True)
@@ -104,17 +153,23 @@ class Watchdog:
 
 @dataclass(frozen=True)
 class Config:
-    """All settings. `ca_secret` and `domain` may be None, `cache_disk` on a machine without one."""
+    """All settings.
+
+    `ca_secret` and `domain` may be None, `cache_disk` and `gpus` on a machine without them.
+    `optional_packages` are installed where the distribution has them.
+    """
 
     keys_secret: str
     ca_secret: str | None
     tls: Literal["own_ca", "acme"]
     domain: str | None
     packages: tuple[str, ...]
+    optional_packages: tuple[str, ...]
     cache_disk: str | None
     caddy: CaddyProgram
     engines: dict[str, Engine]
     servers: tuple[Server, ...]
+    gpus: MachineGpus | None
     gateway: Gateway
     watchdog: Watchdog
 
@@ -131,97 +186,15 @@ class Config:
         except ValueError as error:
             raise Permanent(f"{path} is not JSON: {error}") from None
         try:
-            return _config(_Table(content, ""))
-        except _WrongError as error:
+            return _config(Table(content, ""))
+        except WrongError as error:
             raise Permanent(
                 f"{path}: {error}\nnext: render the stack anew with the same version of this "
                 "project as the machine has"
             ) from None
 
 
-class _WrongError(ValueError):
-    """A setting that is missing or of another kind than it has to be."""
-
-
-class _Table:
-    """A JSON object whose entries are asked for by kind."""
-
-    def __init__(self, content: object, place: str) -> None:
-        self._place = place
-        if not isinstance(content, dict):
-            raise _WrongError(f"{place or 'it'} has to be an object, and is {_kind(content)}")
-        self._content = cast("dict[str, object]", content)
-
-    def keys(self) -> list[str]:
-        """The names of the entries."""
-        return list(self._content)
-
-    def text(self, key: str) -> str:
-        """The text at `key`."""
-        return self._typed(key, str, "a text")
-
-    def number(self, key: str) -> int:
-        """The whole number at `key`."""
-        if isinstance(self._content.get(key), bool):
-            raise self._wrong(key, "a whole number")
-        return self._typed(key, int, "a whole number")
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """The list of texts at `key`."""
-        entries = cast("list[object]", self._typed(key, list, "a list of texts"))
-        if not all(isinstance(entry, str) for entry in entries):
-            raise self._wrong(key, "a list of texts")
-        return tuple(map(str, entries))
-
-    def table(self, key: str) -> _Table:
-        """The object at `key`."""
-        return _Table(self._content.get(key), self._named(key))
-
-    def tables(self, key: str) -> list[_Table]:
-        """The list of objects at `key`."""
-        entries = cast("list[object]", self._typed(key, list, "a list of objects"))
-        return [
-            _Table(entry, f"{self._named(key)}[{index}]") for index, entry in enumerate(entries)
-        ]
-
-    def maybe(self, read: Callable[[str], _T], key: str) -> _T | None:
-        """What `read` gives for `key`; None where it is null. It has to be there."""
-        if key in self._content and self._content[key] is None:
-            return None
-        return read(key)
-
-    def refuse(self, key: str, values: str) -> _WrongError:
-        """Return the error of a value at `key` that is none of `values`."""
-        return _WrongError(
-            f"{self._named(key)} is {self._content.get(key)!r}, and has to be {values}"
-        )
-
-    def _typed(self, key: str, kind: type[_T], words: str) -> _T:
-        value = self._content.get(key)
-        if not isinstance(value, kind):
-            raise self._wrong(key, words)
-        return value
-
-    def _wrong(self, key: str, words: str) -> _WrongError:
-        if key not in self._content:
-            return _WrongError(f"{self._named(key)} is missing: {words}")
-        return _WrongError(
-            f"{self._named(key)} has to be {words}, and is {_kind(self._content[key])}"
-        )
-
-    def _named(self, key: str) -> str:
-        return f"{self._place}.{key}" if self._place else key
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "missing"
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    return repr(value)
-
-
-def _config(top: _Table) -> Config:
+def _config(top: Table) -> Config:
     tls = top.text("tls")
     if tls not in {"own_ca", "acme"}:
         raise top.refuse("tls", "own_ca or acme")
@@ -232,10 +205,12 @@ def _config(top: _Table) -> Config:
         tls=cast("Literal['own_ca', 'acme']", tls),
         domain=top.maybe(top.text, "domain"),
         packages=top.texts("packages"),
+        optional_packages=top.texts("optional_packages"),
         cache_disk=top.maybe(top.text, "cache_disk"),
         caddy=CaddyProgram(caddy.text("version"), caddy.text("url"), caddy.text("sha512")),
         engines={name: _engine(engines.table(name)) for name in engines.keys()},  # noqa: SIM118
         servers=tuple(_server(each) for each in top.tables("servers")),
+        gpus=_gpus(top.maybe(top.table, "gpus")),
         gateway=Gateway(
             port=gateway.number("port"),
             active_requests=gateway.number("active_requests"),
@@ -252,16 +227,46 @@ def _config(top: _Table) -> Config:
     return config
 
 
-def _engine(table: _Table) -> Engine:
-    source = table.maybe(table.table, "source")
-    return Engine(
-        requirements=table.text("requirements"),
-        source=source
-        and Source(source.text("url"), source.text("commit"), source.text("subdirectory")),
-    )
+def _engine(table: Table) -> Engine:
+    match table.text("kind"):
+        case "environment":
+            source = table.maybe(table.table, "source")
+            return Environment(table.text("requirements"), source and _source(source))
+        case "container":
+            image, cuda = table.table("image"), table.maybe(table.text, "cuda")
+            return Container(_image(image), cuda)
+        case _:
+            raise table.refuse("kind", "environment or container")
 
 
-def _server(table: _Table) -> Server:
+def _image(table: Table) -> PulledImage | BuiltImage:
+    match table.text("kind"):
+        case "pulled":
+            return PulledImage(table.text("reference"))
+        case "built":
+            arguments = table.table("arguments")
+            return BuiltImage(
+                name=table.text("name"),
+                source=_source(table.table("source")),
+                dockerfile=table.text("dockerfile"),
+                stage=table.text("stage"),
+                arguments=tuple((key, arguments.text(key)) for key in arguments.keys()),  # noqa: SIM118
+            )
+        case _:
+            raise table.refuse("kind", "pulled or built")
+
+
+def _source(table: Table) -> Source:
+    return Source(table.text("url"), table.text("commit"), table.text("subdirectory"))
+
+
+def _gpus(table: Table | None) -> MachineGpus | None:
+    if table is None:
+        return None
+    return MachineGpus(table.text("model"), table.number("count"), table.text("compute_capability"))
+
+
+def _server(table: Table) -> Server:
     probe = table.table("probe")
     return Server(
         name=table.text("name"),
@@ -274,10 +279,12 @@ def _server(table: _Table) -> Server:
         context_tokens_total=table.maybe(table.number, "context_tokens_total"),
         slots=table.maybe(table.number, "slots"),
         kv_type=table.maybe(table.text, "kv_type"),
+        gpu_layers=table.maybe(table.number, "gpu_layers"),
+        snapshot=table.flag("snapshot"),
     )
 
 
-def _watchdog(table: _Table) -> Watchdog:
+def _watchdog(table: Table) -> Watchdog:
     stop = table.table("stop")
     match stop.text("kind"):
         case "power_off":

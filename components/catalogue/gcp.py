@@ -177,7 +177,7 @@ def find_machine_type(name: str) -> MachineType | None:
         raise CatalogueError("bare metal is not served on: take the same series without -metal")
     series = known.series.get(series_name)
     if series is None:
-        if _may_be_new_series(series_name) and "-" in name:
+        if may_be_new_series(series_name) and "-" in name:
             return None
         raise CatalogueError(f"Google has no machine type of that name{_meant_type(name)}")
     if custom:
@@ -219,8 +219,8 @@ def _custom(name: str, series: Series, vcpus: int, mib: int, extended: bool) -> 
     return MachineType(name, series, vcpus, mib * 2**20)
 
 
-def _may_be_new_series(name: str) -> bool:
-    """Whether a series may have come since: a known letter's next generation, or a new letter."""
+def may_be_new_series(name: str) -> bool:
+    """Return whether a series may have come since: a letter's next generation, or a new letter."""
     found = _SERIES.fullmatch(name)
     if found is None:
         return False

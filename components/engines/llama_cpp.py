@@ -1,10 +1,13 @@
 """llama.cpp's own HTTP server, `llama-server`: GGUF models on a CPU or on GPUs.
 
-Flags: llama.cpp, `tools/server/README.md`. The port is always given, since its default has moved.
+Flags: llama.cpp, `tools/server/README.md`, and those of the pinned container image in
+`llama_cpp_server_flags.txt`. Host and port are always given, since the port's default has moved
+and the images set a host by their environment.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from components.launch import Accelerator, Capability, Form, Launch, Probe, Slot
@@ -15,8 +18,18 @@ PROGRAM = "llama-server"
 EMBEDDING_TOKENS = 2048
 """The longest text, in tokens, that a server with embeddings takes for one vector."""
 
+EMBEDDING_SLOTS = 4
+"""Requests for vectors that a server beside another one on GPUs works on at once."""
+
 PROMPT_CACHE_MIB = 512
 """Memory that the server may keep prompts in beside the model; its own default is 8 GiB."""
+
+JINJA_TEMPLATE = "chatml"
+"""The one built-in chat template that works by its name with Jinja too.
+
+Any other name would be taken for the template's text: every prompt would be that word
+(`common/chat.cpp`, b11434).
+"""
 
 _RESERVED_SHORT = frozenset(
     {"-m", "-a", "-c", "-np", "-mu", "-mm", "-dr", "-hf", "-hfr", "-hff", "-hft", "-ag"}
@@ -28,7 +41,7 @@ _RESERVED_BEGINNINGS = (
     # These would hand out a key, read what the stack has not named, or open the machine.
     *("--api", "--ssl", "--cors", "--hf", "--docker", "--path", "--public", "--media", "--mmproj"),
     *("--slot-save", "--tools", "--agent", "--mcp", "--ui", "--webui", "--rpc"),
-    # Tool calls, which the engine claims, need it.
+    # Tool calls need it.
     "--no-jinja",
 )
 
@@ -55,7 +68,10 @@ class LlamaCppOptions:
     behind a gateway that checks them. `extra_flags` are further `llama-server` flags, as typed: of
     two the last one counts. What is None is left to llama.cpp: `threads` that compute,
     `batch_tokens` of a prompt in one go and `micro_batch_tokens` in one step of arithmetic, the
-    `kv_type` of keys and values, and `flash_attention` (`auto`, `on`, `off`).
+    `kv_type` of keys and values, `flash_attention` (`auto`, `on`, `off`), `gpu_layers` of the model
+    on GPUs (a number, `auto` for as many as fit, `all`), and how several GPUs share the model,
+    `split_mode` (`layer`, `row`, `none`). `chat_template` is the name of one of llama.cpp's own
+    templates or the text of a Jinja template; None is the one in the model's file.
     """
 
     model_id: str
@@ -70,6 +86,26 @@ class LlamaCppOptions:
     micro_batch_tokens: int | None = None
     kv_type: str | None = None
     flash_attention: str | None = None
+    gpu_layers: str | None = None
+    split_mode: str | None = None
+    chat_template: str | None = None
+
+
+def is_jinja(chat_template: str) -> bool:
+    """Whether a chat template is the text of one, in Jinja, rather than a name."""
+    return "{{" in chat_template or "{%" in chat_template
+
+
+def makes_tool_calls(chat_template: str | None) -> bool:
+    """Whether a server with this chat template makes tool calls; None is the model file's own.
+
+    llama.cpp hands the tools to the template. One that does not mention them leaves them out of the
+    prompt, and the answer is text even where a call is required (b11434); its own templates mention
+    none.
+    """
+    if chat_template is None:
+        return True
+    return is_jinja(chat_template) and re.search(r"\btools\b", chat_template) is not None
 
 
 def launch(options: LlamaCppOptions) -> Launch:
@@ -78,6 +114,7 @@ def launch(options: LlamaCppOptions) -> Launch:
     `--ctx-size` is shared by the slots, hence the product. `OMP_WAIT_POLICY=passive` keeps a busy
     machine usable: spinning threads lose most of their speed to any neighbour on their core. A
     server that fails an assertion says which one; a debugger's backtrace would bury it in the log.
+    Tool calls are claimed as far as the chat template makes them.
     """
     arguments = (
         "--model",
@@ -100,10 +137,13 @@ def launch(options: LlamaCppOptions) -> Launch:
         "--no-ui",
         "--offline",
         *_tuning_flags(options),
+        *_template_flags(options.chat_template),
         *(_embedding_flags(options) if options.embeddings else ()),
         *options.extra_flags,
     )
-    claims = {Capability.TOOL_CALLS, Capability.JSON_SCHEMA}
+    claims = {Capability.JSON_SCHEMA}
+    if makes_tool_calls(options.chat_template):
+        claims.add(Capability.TOOL_CALLS)
     if options.embeddings:
         claims.add(Capability.EMBEDDINGS)
     return Launch(
@@ -120,7 +160,7 @@ def launch(options: LlamaCppOptions) -> Launch:
 
 
 def _tuning_flags(options: LlamaCppOptions) -> tuple[str, ...]:
-    """Return the flags of what was chosen about threads, batches, cache and attention.
+    """Return the flags of what was chosen about threads, batches, cache, attention and GPUs.
 
     A server with embeddings has batches of its own.
     """
@@ -133,10 +173,20 @@ def _tuning_flags(options: LlamaCppOptions) -> tuple[str, ...]:
         "--cache-type-k": options.kv_type,
         "--cache-type-v": options.kv_type,
         "--flash-attn": options.flash_attention,
+        "--gpu-layers": options.gpu_layers,
+        "--split-mode": options.split_mode,
     }
     return tuple(
         word for flag, value in chosen.items() if value is not None for word in (flag, str(value))
     )
+
+
+def _template_flags(chat_template: str | None) -> tuple[str, ...]:
+    """Return the flags of a chat template, whose name llama.cpp takes only without Jinja."""
+    if chat_template is None:
+        return ()
+    with_jinja = is_jinja(chat_template) or chat_template == JINJA_TEMPLATE
+    return (*(() if with_jinja else ("--no-jinja",)), "--chat-template", chat_template)
 
 
 def _embedding_flags(options: LlamaCppOptions) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ each with its key, the value that came, what would do, and the next step.
 from components.settings.base import Settings
 from components.settings.cpu_vm import CpuVmSettings
 from components.settings.gcp_vm import GcpVmSettings
+from components.settings.gpu_serving import GpuServing
+from components.settings.gpu_vm import GpuVmSettings
 from components.settings.loading import (
     NAMESPACE,
     ConfigurationError,
@@ -21,6 +23,8 @@ __all__ = [
     "ConfigurationError",
     "CpuVmSettings",
     "GcpVmSettings",
+    "GpuServing",
+    "GpuVmSettings",
     "LocalSettings",
     "Settings",
     "load",

@@ -180,6 +180,11 @@ class GcpVmSettings(VmSettings):
     def machine(self) -> MachineType | None:
         """Return the machine type's facts; None where the catalogue does not know it."""
 
+    def not_in(self, zone: str) -> str | None:
+        """Return why the machine can't be had in `zone`; None where it can or nobody knows."""
+        machine = self.machine()
+        return None if machine is None else not_offered(machine, region_of(zone))
+
     def checks(self) -> Iterator[Check]:
         """Return what the keys must fit together for."""
         yield from super().checks()
@@ -199,20 +204,27 @@ class GcpVmSettings(VmSettings):
 
 
 def _region_is_the_zones(settings: GcpVmSettings) -> Iterator[Problem]:
-    if settings.given_region in {None, settings.region}:
+    if settings.given_region is None:
         return
-    yield Problem(
-        "gcp:region",
-        f"gcp:zone is {settings.zone!r}, which lies in {settings.region}",
-        "scripts/pulumi config rm gcp:region",
-    )
+    if settings.given_region != settings.region:
+        said = f"gcp:zone is {settings.zone!r}, which lies in {settings.region}"
+    elif others := _elsewhere(settings, settings.given_region):
+        said = f"zones has {', '.join(others)}, which a region that is set would keep out"
+    else:
+        return
+    yield Problem("gcp:region", said, "scripts/pulumi config rm gcp:region")
 
 
-def _type_is_in_the_region(settings: GcpVmSettings) -> Iterator[Problem]:
-    machine = settings.machine()
-    said = None if machine is None else not_offered(machine, settings.region)
-    if said is not None:
-        yield Problem("machine_type", said)
+def _elsewhere(settings: GcpVmSettings, region: str) -> list[str]:
+    """Return those of the zones to go on with that lie in another region."""
+    return [zone for zone in settings.zones if region_of(zone) != region]
+
+
+def _machine_is_in_the_zones(settings: GcpVmSettings) -> Iterator[Problem]:
+    for zone in dict.fromkeys([settings.zone, *settings.zones]):
+        said = settings.not_in(zone)
+        if said is not None:
+            yield Problem("gcp:zone" if zone == settings.zone else "zones", said)
 
 
 def _spot_is_offered(settings: GcpVmSettings) -> Iterator[Problem]:
@@ -276,13 +288,17 @@ def _subnetwork_has_a_network(settings: GcpVmSettings) -> Iterator[Problem]:
 
 def _subnetwork_is_in_the_region(settings: GcpVmSettings) -> Iterator[Problem]:
     named = settings.subnetwork and _SUBNETWORK.fullmatch(settings.subnetwork)
-    if not named or named["region"] in {None, settings.region}:
+    region = named and named["region"]
+    if not region:
         return
-    yield Problem(
-        "subnetwork",
-        f"it lies in {named['region']}, and gcp:zone is {settings.zone!r}, which lies in "
-        f"{settings.region}",
-    )
+    said = f"it lies in {region}, and "
+    if region != settings.region:
+        said += f"gcp:zone is {settings.zone!r}, which lies in {settings.region}"
+    elif others := _elsewhere(settings, region):
+        said += f"zones has {', '.join(others)}, which lies elsewhere"
+    else:
+        return
+    yield Problem("subnetwork", said)
 
 
 def _dns_zone_has_a_domain(settings: GcpVmSettings) -> Iterator[Problem]:
@@ -296,14 +312,14 @@ def _dns_zone_has_a_domain(settings: GcpVmSettings) -> Iterator[Problem]:
 
 
 _CHECKS = (
-    (("gcp:region", "gcp:zone"), _region_is_the_zones),
-    (("machine_type", "gcp:zone"), _type_is_in_the_region),
+    (("gcp:region", "gcp:zone", "zones"), _region_is_the_zones),
+    (("machine_type", "gcp:zone", "zones"), _machine_is_in_the_zones),
     (("machine_type", "spot"), _spot_is_offered),
     (("schedule", "spot", "spot_recovery"), _spot_has_no_schedule),
     (("spot", "spot_recovery"), _recovery_is_for_spot),
     (("schedule", "spot_recovery"), _group_fights_no_schedule),
     (("max_run_hours", "spot_recovery"), _group_fights_no_limit),
     (("network", "subnetwork"), _subnetwork_has_a_network),
-    (("subnetwork", "gcp:zone"), _subnetwork_is_in_the_region),
+    (("subnetwork", "gcp:zone", "zones"), _subnetwork_is_in_the_region),
     (("dns_zone", "domain"), _dns_zone_has_a_domain),
 )

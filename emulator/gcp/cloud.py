@@ -4,7 +4,8 @@
 `payloads/SECRET` the newest version of each secret, for whoever plays the secret store. A VM is
 run by the program in `LLM_ENDPOINT_EMULATED_MACHINE`, called with `create`, `start`, `stop`,
 `delete` or `status` and the instance as JSON on stdin; `status` prints `RUNNING` or `TERMINATED`.
-Every address that is reserved is `LLM_ENDPOINT_EMULATED_ADDRESS`: there is one machine.
+Every address that is reserved is `LLM_ENDPOINT_EMULATED_ADDRESS`: there is one machine. The file
+`full-zones` in the folder names zones, one a line, that have no room for a machine.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from emulator.plugin.errors import PluginError
@@ -71,6 +73,8 @@ class Cloud:
                 "When creating an instance, desired_status can only accept RUNNING value"
             )
         filled = self._filled(token, inputs, where)
+        if token == INSTANCE:
+            self._find_room(str(filled["zone"]), str(filled["project"]))
         identity = TYPES[token].id.format_map(filled)
         if not TYPES[token].may_be_there and self._file(token, identity).exists():
             raise CloudError(f"Error 409: The resource '{identity}' already exists, alreadyExists")
@@ -91,6 +95,29 @@ class Cloud:
         except PluginError:
             self._file(token, made.identity).unlink()
             raise
+        self._note_attached(made)
+
+    def _find_room(self, zone: str, project: str) -> None:
+        """Raise `CloudError` for a zone that is full, in the words that people see."""
+        full = self.folder / "full-zones"
+        if full.exists() and zone in full.read_text(encoding="utf-8").split():
+            raise CloudError(
+                f"Error waiting for instance to create: The zone 'projects/{project}/zones/{zone}' "
+                "does not have enough resources available to fulfill the request.  Try a different "
+                "zone, or try again later. (ZONE_RESOURCE_POOL_EXHAUSTED)"
+            )
+
+    def _note_attached(self, made: Made) -> None:
+        """Write down on each disk of a machine that it was attached, as Compute Engine does."""
+        attached = made.inputs.get("attachedDisks")
+        for entry in attached if isinstance(attached, list) else []:
+            source = entry.get("source") if isinstance(entry, dict) else None
+            identity = str(source).partition("/compute/v1/")[2]
+            disk = self.read(DISK, identity)
+            if disk is not None:
+                when = datetime.now(UTC).isoformat(timespec="milliseconds")
+                added = {**disk.added, "lastAttachTimestamp": when}
+                self._write(DISK, Made(disk.identity, disk.inputs, added))
 
     def read(self, token: str, identity: str) -> Made | None:
         """Return the resource as it is now, or None where it is gone."""
@@ -109,6 +136,8 @@ class Cloud:
         if token == INSTANCE:
             wanted = str(inputs.get("desiredStatus") or "")
             if wanted and wanted != self._run("status", made):
+                if wanted == "RUNNING":
+                    self._find_room(str(made.added["zone"]), str(made.added["project"]))
                 self._run("start" if wanted == "RUNNING" else "stop", made)
         return self._seen(token, made)
 
@@ -145,6 +174,7 @@ class Cloud:
         if token == ADDRESS:
             added["address"] = self.address
         if token == DISK:
+            added["lastAttachTimestamp"] = ""
             added["diskId"] = number(f"{identity} {time.time_ns()}")
         if token == SECRET_VERSION:
             added |= {"name": identity, "version": filled["version"], "enabled": True}

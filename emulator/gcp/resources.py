@@ -178,7 +178,7 @@ TYPES: Mapping[str, Kind] = {
         _ZONAL + "instances/{name}",
         frozenset(
             {
-                *("name", "project", "zone", "metadataStartupScript"),
+                *("name", "project", "zone", "metadataStartupScript", "guestAccelerators"),
                 *("bootDisk.initializeParams.image", "bootDisk.initializeParams.type"),
                 *("networkInterfaces.network", "networkInterfaces.subnetwork"),
                 *("scheduling.preemptible", "scheduling.provisioningModel"),

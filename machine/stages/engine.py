@@ -1,14 +1,14 @@
-"""Stage `engine`: the program of each engine, in a virtual environment of its own."""
+"""Stage `engine`: the program of each engine, in a virtual environment or a container image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from machine import environments
-from machine.commands import Command, must
-from machine.config import Config, Engine, Source
+from machine import environments, sources
+from machine.config import Config, Container, Engine, Environment, Source
 from machine.errors import Permanent, Temporary
+from machine.stages import images
 from machine.world import World
 from scripts.serve import llama_build
 from scripts.serve.errors import ServeError
@@ -18,19 +18,26 @@ NATIVE = "native"
 
 _COMPILER_BYTES = 1_500_000_000
 _BUILD_SECONDS = 60 * 60
-_FETCH_SECONDS = 600
 
 BuildServer = Callable[[llama_build.Build, Callable[[str], None]], None]
 
 
 def run(config: Config, world: World, build_server: BuildServer = llama_build.build) -> str:
-    """Have every engine installed from its lock; raises `Temporary` where that can't be."""
+    """Have every engine installed from its lock or image; raises `Temporary` or `Permanent`."""
     return "; ".join(
-        _install(name, engine, world, build_server) for name, engine in config.engines.items()
+        _have(name, engine, world, build_server) for name, engine in config.engines.items()
     )
 
 
-def _install(name: str, engine: Engine, world: World, build_server: BuildServer) -> str:
+def _have(name: str, engine: Engine, world: World, build_server: BuildServer) -> str:
+    match engine:
+        case Environment():
+            return _install(name, engine, world, build_server)
+        case Container():
+            return images.have(name, engine, world)
+
+
+def _install(name: str, engine: Environment, world: World, build_server: BuildServer) -> str:
     folder = world.paths.engine(name)
     lock = world.paths.requirements(engine.requirements)
     builders = world.paths.requirements(f"{engine.requirements}-build")
@@ -113,18 +120,11 @@ def _build_native(
 def _install_source(name: str, folder: Path, python: Path, source: Source, world: World) -> None:
     checkout = folder / "source"
     checkout.mkdir()
-    fetch = ("fetch", "--quiet", "--depth=1", source.url, source.commit)
-    for words in (("init", "--quiet"), fetch, ("checkout", "--quiet", "FETCH_HEAD")):
-        command = Command(f"fetching {source.url}", ("git", *words), _FETCH_SECONDS, {}, checkout)
-        must(world.run, command)
-    head = Command("asking for the commit", ("git", "rev-parse", "HEAD"), folder=checkout)
-    commit = must(world.run, head).output.strip()
-    if commit != source.commit:
-        raise Permanent(f"{source.url} gave commit {commit}, and {source.commit} is pinned")
+    tree = sources.fetch(source, checkout, world)
     environments.pip_install(
         world,
         python,
         f"installing {name}'s own source",
         *("--no-deps", "--no-build-isolation", "--use-pep517"),
-        str(checkout / source.subdirectory),
+        str(tree),
     )

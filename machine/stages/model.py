@@ -1,5 +1,7 @@
 """Stage `model`: the model of each server pulled, checked, and reckoned against the memory.
 
+On a machine with GPUs that is theirs, and its own for the layers that are left to the processor.
+
 Runs under the tools' environment: the downloader needs `requests`.
 """
 
@@ -9,16 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.gguf_header import GgufError, read_header
+from components.gpu_memory_fit import GPU_RESERVED_BYTES, GpuNeed, gpu_refusal, memory_refusal
 from components.memory_fit import MemoryNeed, estimate, refusal
-from components.model_reference import ModelReferenceError, parse_model_reference
+from components.model_reference import (
+    HubFile,
+    ModelReference,
+    ModelReferenceError,
+    parse_model_reference,
+)
+from machine import gpus
 from machine.commands import Command
 from machine.config import Config, Server
 from machine.environments import STAMP
-from machine.errors import Permanent, Temporary
+from machine.errors import Permanent, StageError, Temporary
 from machine.files import systemd_quoted, write_whole
 from machine.stages.disk import PULLING_USER
 from machine.world import World
 from scripts.models.ensure import ModelError, Patience, ensure_model
+from scripts.models.snapshot import ensure_snapshot
 from scripts.models.transport import Obstacle
 
 RESERVED_BYTES = 400_000_000
@@ -43,7 +53,11 @@ class Placed:
 def run(config: Config, world: World, patience: Patience | None = None) -> str:
     """Have every server's model; raises `Permanent` for one that can't be had or does not fit."""
     placed = [_place(server, world, patience) for server in config.servers]
-    check_memory(placed, available_bytes(world.memory_bytes()))
+    memory = available_bytes(world.memory_bytes())
+    if config.gpus is None:
+        check_memory(placed, memory)
+    elif (free := gpu_memory_bytes(world)) is not None:
+        check_gpu_memory(placed, config.gpus.count, free, memory)
     for each in placed:
         text = f"LLM_ENDPOINT_MODEL={systemd_quoted(each.path)}\n"
         write_whole(world.paths.server(each.server.name), text)
@@ -65,18 +79,69 @@ def check_memory(placed: list[Placed], available: int) -> None:
             raise Permanent(f"{server.model} for {server.name}: {why}")
 
 
+def gpu_memory_bytes(world: World) -> int | None:
+    """Return what models may take of all GPUs; None where they can't be asked, or don't say.
+
+    The stage `gpu` tells what is wrong with the driver; here it may not be up yet.
+    """
+    try:
+        found = gpus.ask(world)
+    except StageError:
+        return None
+    sizes = [gpu.memory_bytes - GPU_RESERVED_BYTES for gpu in found if gpu.memory_bytes is not None]
+    return sum(sizes) if sizes and len(sizes) == len(found) else None
+
+
+def check_gpu_memory(
+    placed: list[Placed], count: int, gpu_available: int, memory_available: int
+) -> None:
+    """Raise `Permanent` unless all models that can be reckoned fit `count` GPUs at the same time.
+
+    What `gpu_layers` leaves of them to the processor has to fit the machine's own memory.
+    """
+    needs = [
+        (each.server, GpuNeed(each.need, count, each.server.gpu_layers))
+        for each in placed
+        if each.need is not None
+    ]
+    on_gpus = sum(need.on_gpus for _, need in needs)
+    on_processor = sum(need.on_processor for _, need in needs)
+    for server, need in needs:
+        free = gpu_available - (on_gpus - need.on_gpus)
+        memory = memory_available - (on_processor - need.on_processor)
+        why = gpu_refusal(need, free, memory) or memory_refusal(need, memory)
+        if why is not None:
+            raise Permanent(f"{server.model} for {server.name}: {why}")
+
+
 def _place(server: Server, world: World, patience: Patience | None) -> Placed:
     if server.pull is not None:
         path = _pulled_by_engine(server, server.pull, world)
         return Placed(server, str(path), _need(server, path, path.stat().st_size))
     try:
         reference = parse_model_reference(server.model)
+        if server.snapshot:
+            return _snapshot(server, reference, world, patience)
         model = ensure_model(reference, cache=world.paths.data, report=world.say, patience=patience)
     except ModelReferenceError as error:
         raise Permanent(str(error)) from None
     except ModelError as error:
         raise _refused(error) from None
     return Placed(server, str(model.path), _need(server, model.path, model.size_bytes))
+
+
+def _snapshot(
+    server: Server, reference: ModelReference, world: World, patience: Patience | None
+) -> Placed:
+    """Have a whole repository, whose folder the engine is given."""
+    if not isinstance(reference, HubFile):
+        raise Permanent(
+            f"{server.model} is no repository of the hub, of which {server.name}'s engine needs "
+            "all files\nnext: set model to OWNER/REPO, or OWNER/REPO@REVISION"
+        )
+    cache = world.paths.data
+    whole = ensure_snapshot(reference, cache=cache, report=world.say, patience=patience)
+    return Placed(server, str(whole.path), None)
 
 
 def _refused(error: ModelError) -> Permanent | Temporary:

@@ -22,24 +22,38 @@ _NEXT = (
 
 
 def run(config: Config, world: World) -> str:
-    """Have `config.packages` installed; raises `Temporary` where apt can't."""
+    """Have `config.packages` installed, and what apt knows of the optional ones.
+
+    Raises `Temporary` where apt can't.
+    """
     records = str(world.paths.run / "status")
     words = ("install", "--directory", "--mode=0775", f"--group={GATEWAY_USER}", records)
     must(world.run, Command("opening the folder of records", words))
-    lacking = _lacking(config.packages, world)
+    lacking = _lacking(config.packages, world) or _optional(config, world)
     if not lacking:
         return f"{len(config.packages)} packages are there"
-    names = " ".join(lacking)
-    world.say(f"installing {names}")
+    world.say(f"installing {' '.join(lacking)}")
     # A boot that was cut off may have left dpkg in the middle, which refuses all else until then.
     world.run(
         Command("finishing earlier installations", ("dpkg", "--configure", "-a"), 600, _QUIETLY)
     )
     _apt(world, "reading the package lists", "update")
+    # What the archives have is known from now on.
+    lacking = (*_lacking(config.packages, world), *_optional(config, world))
+    names = " ".join(lacking)
     _apt(world, f"installing {names}", "install", "-y", "--no-install-recommends", *lacking)
     if still := _lacking(lacking, world):
         raise Temporary(f"apt-get installed all but {' '.join(still)}\n{_NEXT}")
     return f"installed {names}"
+
+
+def _optional(config: Config, world: World) -> tuple[str, ...]:
+    """Return which of `config.optional_packages` lack, and are known to apt."""
+    return tuple(
+        name
+        for name in _lacking(config.optional_packages, world)
+        if world.run(Command(f"asking apt for {name}", ("apt-cache", "show", name))).code == 0
+    )
 
 
 def _apt(world: World, what: str, *words: str) -> None:

@@ -8,27 +8,43 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.bootstrap import adoption, backend, exported, locks, stack, summary, verification
+from scripts.bootstrap import (
+    adoption,
+    backend,
+    exported,
+    locks,
+    moving,
+    recording,
+    stack,
+    summary,
+    verification,
+    zones,
+)
 from scripts.bootstrap.console import BootstrapError, note
 from scripts.bootstrap.environment import Prepared, prepare
 from scripts.bootstrap.places import Checkout, this_checkout, write_whole
 from scripts.bootstrap.running import INTERRUPTED, run_live
 
 USAGE = """\
-usage: scripts/up [STACK] [arguments of `pulumi up`]
+usage: scripts/up [STACK] [--move-cache] [arguments of `pulumi up`]
        scripts/down [STACK] [arguments of `pulumi destroy`, such as --remove]
        scripts/doctor [STACK]
        scripts/pulumi [arguments of `pulumi`]
-STACK is `local` unless it is given."""
+STACK is `local` unless it is given. --move-cache gives up the cache disk of a machine that goes to
+the next of its `zones`, where its own has no room."""
 
 # The summary shows what of the outputs a person needs; the receipt alone has a hundred lines.
 QUIET = ("--suppress-outputs",)
 
 # Arguments of `pulumi destroy` with which something of the stack stays.
 _PARTIAL = ("--target", "-t", "--exclude", "-x", "--exclude-protected", "--preview-only")
+
+
+# Tells the program that what follows a lack of room is seen to (stacks/gcp_vm.py).
+_BY_UP = {"LLM_ENDPOINT_UP": "1"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,18 +72,33 @@ def main(arguments: Sequence[str]) -> int:
 
 def up(checkout: Checkout, arguments: list[str]) -> int:
     """Bring the stack up, check that it answers, and say how to talk to it."""
-    name, rest = stack.parse(arguments)
+    move_cache = zones.MOVE_CACHE in arguments
+    name, rest = stack.parse([word for word in arguments if word != zones.MOVE_CACHE])
     stack.require_program(checkout, name)
+    local = stack.is_local(checkout, name)
+    if move_cache and local:
+        raise _no_cache_to_move(f"{name} deploys to this machine, which is in no zone")
     ready = prepare(checkout, name, os.environ)
     interrupted = _settle_locks(ready, name)
     if not stack.exists(checkout, name, ready.backend, ready.cli, ready.variables):
-        if stack.is_local(checkout, name):
+        if local:
             stack.use_stand_in_unless_hub_answers(checkout, name, ready.variables)
         stack.create(checkout, name, ready.backend, ready.cli, ready.variables)
     else:
         _adopt(ready, name)
+    if move_cache:
+        moving.refuse_without_zones(ready, name)
+    if not recording.record(ready, name):
+        return 1
     began = datetime.datetime.now(datetime.UTC)
-    status = _pulumi(ready, ["up", "--yes", "--skip-preview", *QUIET, "--stack", name, *rest])
+
+    def pulumi_up(more: Sequence[str], variables: Mapping[str, str]) -> int:
+        words = ["up", "--yes", "--skip-preview", *QUIET, "--stack", name, *more, *rest]
+        return _pulumi(ready, words, {**_BY_UP, **variables})
+
+    status = (
+        pulumi_up((), {}) if local else moving.up(ready, name, pulumi_up, give_up_cache=move_cache)
+    )
     if status != 0:
         again = f"scripts/up {name}"
         note(
@@ -93,6 +124,8 @@ def up(checkout: Checkout, arguments: list[str]) -> int:
 
 def down(checkout: Checkout, arguments: list[str]) -> int:
     """Destroy what the stack has, and say what still bills."""
+    if zones.MOVE_CACHE in arguments:
+        raise _no_cache_to_move("down moves no machine")
     name, rest = stack.parse(arguments)
     chosen = backend.choose(checkout, os.environ)
     if chosen.folder is not None and not stack.in_folder(chosen.folder, name):
@@ -159,12 +192,20 @@ def doctor(checkout: Checkout, arguments: list[str]) -> int:
     return examine(checkout, name, os.environ)
 
 
-def _pulumi(ready: Prepared, arguments: Sequence[str]) -> int:
+def _no_cache_to_move(why: str) -> BootstrapError:
+    return BootstrapError(
+        f"{zones.MOVE_CACHE} is for scripts/up of a machine in a cloud: {why}", "leave it out"
+    )
+
+
+def _pulumi(
+    ready: Prepared, arguments: Sequence[str], variables: Mapping[str, str] | None = None
+) -> int:
     command = [str(ready.cli.program), *arguments]
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         command.append("--non-interactive")
     sys.stdout.flush()
-    return run_live(command, ready.checkout.root, ready.variables)
+    return run_live(command, ready.checkout.root, {**ready.variables, **(variables or {})})
 
 
 def _settle_locks(ready: Prepared, name: str) -> bool:

@@ -42,6 +42,7 @@ class Resource(TypedDict):
     pendingReplacement: NotRequired[bool]
     id: NotRequired[str]
     inputs: NotRequired[Mapping[str, object]]
+    outputs: NotRequired[Mapping[str, object]]
 
 
 class Operation(TypedDict):

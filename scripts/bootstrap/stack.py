@@ -94,10 +94,11 @@ def configured(checkout: Checkout, stack: str, key: str) -> str | None:
 
 def is_local(checkout: Checkout, stack: str) -> bool:
     """Whether the stack deploys to this machine: by its `program`, else by its name."""
-    return _program(checkout, stack) == DEFAULT
+    return program(checkout, stack) == DEFAULT
 
 
-def _program(checkout: Checkout, stack: str) -> str:
+def program(checkout: Checkout, stack: str) -> str:
+    """Return what the stack deploys: its `program`, else its name; it need not be one."""
     return configured(checkout, stack, "program") or stack.rsplit("/", 1)[-1]
 
 
@@ -109,7 +110,7 @@ def _programs(checkout: Checkout) -> list[str]:
 
 def has_program(checkout: Checkout, stack: str) -> bool:
     """Whether the stack's `program`, or else its name, is a program's."""
-    return _program(checkout, stack) in _programs(checkout)
+    return program(checkout, stack) in _programs(checkout)
 
 
 def require_program(checkout: Checkout, stack: str) -> None:
@@ -120,7 +121,7 @@ def require_program(checkout: Checkout, stack: str) -> None:
     if not has_program(checkout, stack):
         programs = _programs(checkout)
         raise BootstrapError(
-            f"the stack {stack} deploys {_program(checkout, stack)!r}, which is no program: "
+            f"the stack {stack} deploys {program(checkout, stack)!r}, which is no program: "
             f"there is {', '.join(programs)}",
             f"name the stack after one, or say which: scripts/pulumi stack init {stack}, then "
             f"scripts/pulumi config set program {programs[0]} --stack {stack}",
@@ -170,6 +171,28 @@ def create(
     elif "already exists" not in made.stderr:
         raise BootstrapError(
             f"the stack {stack} can't be made in {backend.shown}: {complaint(made)}",
+            "see that message",
+        )
+
+
+def configure(
+    checkout: Checkout,
+    stack: str,
+    values: Mapping[str, str],
+    cli: Cli,
+    environment: Mapping[str, str],
+) -> None:
+    """Write plain `values`, by their full keys, into the stack's configuration: all or none.
+
+    Raises `BootstrapError`.
+    """
+    pairs = [word for key, value in values.items() for word in ("--plaintext", f"{key}={value}")]
+    words = ["config", "set-all", *pairs, "--stack", stack]
+    done = run(checkout, cli, environment, words)
+    if done.returncode != 0:
+        raise BootstrapError(
+            f"{', '.join(values)} can't be written to the configuration of {stack}: "
+            f"{complaint(done)}",
             "see that message",
         )
 

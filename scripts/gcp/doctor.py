@@ -10,17 +10,21 @@ import ipaddress
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import stacks
-from components.settings import GcpVmSettings
+from components.catalogue.gcp import region_of
+from components.catalogue.gcp_gpu import Gpu
+from components.settings import GcpVmSettings, GpuVmSettings
 from scripts.bootstrap.finding import Finding
-from scripts.gcp import access, configuration, quota
+from scripts.gcp import access, configuration, offers, quota
 from scripts.gcp.configuration import Configuration
 from scripts.gcp.credentials import Credentials, CredentialsError, find
+from scripts.gcp.quota import Quota
 from scripts.gcp.rest import COMPUTE, ApiError, GoogleApi, from_environment
 from scripts.verify import caller
-from scripts.verify.shape import Json, dig_count
+from scripts.verify.shape import Json
 
 _REST = "project, billing, APIs, permissions, machine type and quota"
 
@@ -61,7 +65,11 @@ def _configuration(config: Configuration) -> Finding:
     if settings is None:
         return Finding("note", f"configuration: {config.stack} makes no machine in Google Cloud")
     how = "Spot" if settings.spot else "standard"
-    return Finding("ok", f"configuration: {settings.machine_type} ({how}) in {settings.zone}")
+    gpus = _gpus(settings)
+    having = "" if gpus is None else f" with {gpus[1]} {gpus[0].name}"
+    return Finding(
+        "ok", f"configuration: {settings.machine_type}{having} ({how}) in {settings.zone}"
+    )
 
 
 def _in_google(api: GoogleApi, project: str, config: Configuration) -> Iterator[Finding]:
@@ -89,44 +97,63 @@ def _in_google(api: GoogleApi, project: str, config: Configuration) -> Iterator[
 def _machine(
     api: GoogleApi, project: str, settings: GcpVmSettings, base_name: str | None
 ) -> Iterator[Finding]:
-    """Look whether the zone has the machine type, and whether there is quota for it."""
-    zone, kind = settings.zone, settings.machine_type
+    """Look whether the machine can be had in its zones, what it boots, and whether it has quota."""
+    vcpus = 0
+    for zone in dict.fromkeys([settings.zone, *settings.zones]):
+        found, theirs = offers.in_zone(api, project, settings, zone)
+        yield from found
+        vcpus = vcpus or theirs
+    yield offers.image(api, settings)
+    if vcpus:
+        yield from _quotas(api, project, settings, vcpus, base_name)
+
+
+def _quotas(
+    api: GoogleApi, project: str, settings: GcpVmSettings, vcpus: int, base_name: str | None
+) -> Iterator[Finding]:
+    """Look whether there is quota in the region, and in those in which scripts/up may go on."""
+    regions = list(dict.fromkeys(map(region_of, [settings.zone, *settings.zones])))
     try:
-        found = api.get(COMPUTE, f"projects/{project}/zones/{zone}/machineTypes/{kind}")
-    except ApiError as error:
-        if error.status == 404:
-            yield Finding(
-                "problem",
-                f"{zone} has no machine type {kind}: {error}",
-                f"gcloud compute machine-types list --project {project} --zones {zone}, then "
-                "scripts/pulumi config set machine_type NAME (or another gcp:zone)",
-            )
-        else:
-            yield Finding("note", f"machine type {kind}: Google does not tell ({error})")
-        return
-    vcpus = dig_count(found, "guestCpus") or 0
-    memory = dig_count(found, "memoryMb") or 0
-    yield Finding("ok", f"machine type {kind} in {zone}: {vcpus} vCPUs, {memory / 1024:g} GB")
-    try:
-        regional = quota.read(api.get(COMPUTE, f"projects/{project}/regions/{settings.region}"))
-        overall = quota.read(api.get(COMPUTE, f"projects/{project}"))
-        exists = base_name is not None and _exists(api, project, zone, base_name)
+        quotas: dict[str | None, dict[str, Quota]] = {
+            region: quota.read(api.get(COMPUTE, f"projects/{project}/regions/{region}"))
+            for region in regions
+        }
+        quotas[None] = quota.read(api.get(COMPUTE, f"projects/{project}"))
+        exists = base_name is not None and _exists(api, project, settings.zone, base_name)
     except ApiError as error:
         yield Finding("note", f"quota: Google does not tell ({error})", quota.page(project))
         return
+    for region in regions:
+        wanted = _needs(settings, vcpus, region, quotas[region])
+        if region == settings.region:
+            yield from quota.findings(wanted, quotas, project, exists=exists)
+            continue
+        there = [need for need in wanted if need.region is not None]
+        for finding in quota.findings(there, quotas, project, exists=False):
+            yield replace(finding, verdict="note") if finding.verdict == "problem" else finding
+
+
+def _needs(
+    settings: GcpVmSettings, vcpus: int, region: str, regional: Mapping[str, Quota]
+) -> list[quota.Need]:
     spot_quota = regional.get(quota.SPOT_CPUS)
     wanted = quota.needs(
-        kind,
+        settings.machine_type,
         vcpus,
-        settings.region,
+        region,
         [(settings.disk_type, settings.boot_gb), (settings.disk_type, settings.disk_gb())],
         spot=settings.spot,
         own_network=settings.network is None,
         has_spot_quota=spot_quota is not None and spot_quota.limit > 0,
     )
-    yield from quota.findings(
-        wanted, {settings.region: regional, None: overall}, project, exists=exists
-    )
+    gpus = _gpus(settings)
+    if gpus is not None:
+        wanted += quota.gpu_needs(*gpus, region, regional, spot=settings.spot)
+    return wanted
+
+
+def _gpus(settings: GcpVmSettings) -> tuple[Gpu, int] | None:
+    return settings.gpus() if isinstance(settings, GpuVmSettings) else None
 
 
 def _exists(api: GoogleApi, project: str, zone: str, name: str) -> bool:

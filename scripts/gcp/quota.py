@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from components.catalogue.gcp_gpu import Gpu
 from scripts.bootstrap.finding import Finding
 from scripts.verify.shape import Json, dig, dig_text
 
@@ -17,6 +18,7 @@ _DISK_METRICS = {
     "hyperdisk-balanced": "HDB_TOTAL_GB",
 }
 ALL_REGIONS_CPUS = "CPUS_ALL_REGIONS"
+ALL_REGIONS_GPUS = "GPUS_ALL_REGIONS"
 SPOT_CPUS = "PREEMPTIBLE_CPUS"
 
 
@@ -81,6 +83,24 @@ def needs(
     ]
 
 
+def gpu_needs(
+    gpu: Gpu, count: int, region: str, regional: Mapping[str, Quota], *, spot: bool
+) -> list[Need]:
+    """Return what `count` GPUs take, of the quotas of their region and of all regions.
+
+    Spot ones count against the quota of all others where the project has that one alone
+    (cloud.google.com/compute/docs/instances/spot).
+    """
+    standard, preemptible = regional.get(gpu.quota), regional.get(gpu.spot_quota)
+    only_standard = (
+        standard is not None
+        and standard.limit > 0
+        and not (preemptible is not None and preemptible.limit > 0)
+    )
+    metric = gpu.spot_quota if spot and not only_standard else gpu.quota
+    return [Need(metric, count, region), Need(ALL_REGIONS_GPUS, count, None)]
+
+
 def read(content: Json) -> dict[str, Quota]:
     """Return the quotas in a region or a project of the compute API, by metric."""
     entries = dig(content, "quotas")
@@ -110,12 +130,11 @@ def findings(
         quota = quotas.get(need.region, {}).get(need.metric)
         where = f" in {need.region}" if need.region else ""
         if quota is None:
-            # Newer series count by family, which that API does not tell.
-            if need.metric.endswith("_CPUS") and need.metric != ALL_REGIONS_CPUS:
+            if name := _untold(need.metric):
                 yield Finding(
                     "note",
-                    f"quota {need.metric}{where}: Google does not tell it here; {need.amount:g} "
-                    f"are needed, see {page(project)}",
+                    f"quota {name}{where}: Google does not tell it here; {need.amount:g} needed, "
+                    f"see {page(project)}",
                 )
             continue
         used = f"{need.amount:g} needed, {quota.usage:g} of {quota.limit:g} used"
@@ -128,6 +147,18 @@ def findings(
             yield Finding("problem", text, _ask(need, project))
 
 
+def _untold(metric: str) -> str | None:
+    """Return the name of a quota to look at that the compute API does not tell; None for others.
+
+    Newer series of machines and newer GPUs count by family, which only the console shows.
+    """
+    if "GPUS" in metric:
+        return metric
+    if metric == ALL_REGIONS_CPUS or not metric.endswith("_CPUS"):
+        return None
+    return f"CPUS_PER_VM_FAMILY (vm_family {metric.removesuffix('_CPUS')})"
+
+
 def page(project: str) -> str:
     """Return the page on which more is asked for."""
     return f"https://console.cloud.google.com/iam-admin/quotas?project={project}"
@@ -135,11 +166,12 @@ def page(project: str) -> str:
 
 def _ask(need: Need, project: str) -> str:
     place = f"region {need.region}" if need.region else "all regions"
-    smaller = (
-        " (or: scripts/pulumi config set machine_type SMALLER, or another zone)"
-        if need.metric.endswith("CPUS")
-        else ""
-    )
-    if need.metric == ALL_REGIONS_CPUS:
+    if need.metric in {ALL_REGIONS_CPUS, ALL_REGIONS_GPUS}:
         place = "global"
-    return f"ask for more of {need.metric}, {place}, on {page(project)}{smaller}"
+    more = ""
+    if "GPUS" in need.metric:
+        elsewhere = ", or take another region" if need.region else ""
+        more = f"{elsewhere} (new projects often have 0, which a free trial can't raise)"
+    elif need.metric.endswith("CPUS"):
+        more = " (or: scripts/pulumi config set machine_type SMALLER, or another zone)"
+    return f"ask for more of {need.metric}, {place}, on {page(project)}{more}"

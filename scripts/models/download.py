@@ -1,7 +1,7 @@
-"""One file downloaded: resumed where it was left, checked by sha256, with progress.
+"""One file downloaded: resumed where it was left, checked by its digest, with progress.
 
 What has come lies in a `.partial` file, and beside it a `.partial.json` that says of which content
-it is the beginning. A download goes on from it by a range request: for a content that a sha256
+it is the beginning. A download goes on from it by a range request: for a content that a digest
 names, from any server; for one that only a URL names, if the server's validator (ETag or date) is
 still the one that was noted, which `If-Range` asks.
 """
@@ -14,8 +14,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -37,10 +37,11 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file to have. `sha256` and `size_bytes` are None where no one has said them.
+    """A file to have. `sha256`, `size_bytes` and `blob_id` are None where no one has said them.
 
     `vouched_by` says who gave the digest; `mismatch_step`, what to do when the content has
-    another. `refuse` makes the error of an answer that is neither 200 nor 206.
+    another. `refuse` makes the error of an answer that is neither 200 nor 206. `blob_id` is the
+    content's object id in git. Where `gguf`, what does not begin as a GGUF file is refused at once.
     """
 
     name: str
@@ -50,6 +51,21 @@ class Wanted:
     vouched_by: str
     mismatch_step: str
     refuse: Callable[[requests.Response], ModelError]
+    blob_id: str | None = None
+    gguf: bool = True
+
+    @property
+    def content(self) -> str | None:
+        """What names the content, on any server; None where only the URL does."""
+        return self.sha256 or self.blob_id
+
+    def mismatch(self, path: Path, sha256: str) -> str | None:
+        """Return how the file at `path`, whose sha256 is given, is another than this one."""
+        if self.sha256 not in {None, sha256}:
+            return f"sha256 is {sha256}, where {self.vouched_by} {self.sha256}"
+        if self.blob_id is not None and (found := git_blob_id(path)) != self.blob_id:
+            return f"object id in git is {found}, not {self.blob_id}"
+        return None
 
 
 @dataclass(frozen=True)
@@ -78,16 +94,24 @@ def download(wanted: Wanted, partial: Path, client: Client) -> Downloaded:
                 attempts.failed(fault)
                 continue
             digest = part.finish()
-            if wanted.sha256 in {None, digest}:
+            mismatch = wanted.mismatch(partial, digest)
+            if mismatch is None:
                 return Downloaded(digest, part.size)
             part.restart()
             if restarted:
                 raise ModelError(
-                    f"{shown(wanted.url)} gave a file whose sha256 is {digest}, where "
-                    f"{wanted.vouched_by} {wanted.sha256}\nnext: {wanted.mismatch_step}"
+                    f"{shown(wanted.url)} gave a file whose {mismatch}\n"
+                    f"next: {wanted.mismatch_step}"
                 )
             restarted = True
             client.report(f"{wanted.name} came damaged (its sha256 is {digest}): pulling it again")
+
+
+def keep(partial: Path, path: Path) -> None:
+    """Move what was downloaded whole into `partial` to `path`, whose folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.replace(path)
+    partial.with_name(f"{partial.name}.json").unlink(missing_ok=True)
 
 
 def hash_file(path: Path, report: Callable[[str], None]) -> str:
@@ -99,6 +123,16 @@ def hash_file(path: Path, report: Callable[[str], None]) -> str:
             digest.update(chunk)
             progress.add(len(chunk))
     return digest.hexdigest()
+
+
+def git_blob_id(path: Path) -> str:
+    """Return the object id that git gives the content of the file at `path`, in hex.
+
+    It is the sha1 of `blob SIZE`, a zero byte, and the content. The whole file is read at once:
+    what a hub keeps in git itself is small.
+    """
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def check_space(folder: Path, missing_bytes: int, total_bytes: int) -> None:
@@ -132,6 +166,21 @@ def is_full(error: OSError) -> bool:
     return error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
+@contextmanager
+def cache_faults(cache: Path) -> Generator[None]:
+    """Raise errors of the file system at `cache` as `ModelError`, with the next step."""
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise no_space(cache, None) from None
+        raise ModelError(
+            f"{error.filename or cache}: {(error.strerror or type(error).__name__).lower()}\n"
+            "next: make it readable and writable for this user, or set LLM_ENDPOINT_CACHE to "
+            "another folder"
+        ) from None
+
+
 class _Part:
     """The beginning of a file on disk, its running digest, and what it is the beginning of."""
 
@@ -148,11 +197,10 @@ class _Part:
 
     def __enter__(self) -> _Part:
         record = self._read_record()
-        same_content = self._wanted.sha256 is not None and (
-            record.get("sha256") == self._wanted.sha256
-        )
+        content = self._wanted.content
+        same_content = content is not None and record.get("content") == content
         same_url = record.get("url") == self._url_digest() and record.get("validator")
-        if same_content or (self._wanted.sha256 is None and same_url):
+        if same_content or (content is None and same_url):
             self._take_up(record)
         else:
             self.restart()
@@ -165,7 +213,7 @@ class _Part:
         """Write down which content the bytes that follow belong to."""
         self.total, self.validator = total, validator
         record = {
-            "sha256": self._wanted.sha256,
+            "content": self._wanted.content,
             "url": self._url_digest(),
             "total": total,
             "validator": validator,
@@ -235,19 +283,19 @@ def _transfer(part: _Part, wanted: Wanted, client: Client) -> None:
             return
         if part.size > part.total:
             part.restart()
-    if wanted.sha256 is None and part.validator is None:
+    if wanted.content is None and part.validator is None:
         part.restart()
     headers: dict[str, str] = {}
     if part.size:
         headers["Range"] = f"bytes={part.size}-"
-        if wanted.sha256 is None and part.validator:
+        if wanted.content is None and part.validator:
             headers["If-Range"] = part.validator
     with client.open(wanted.url, headers) as response:
         _begin(part, wanted, response, client)
         progress = Progress("pulling", wanted.name, part.total, client.report, done=part.size)
         for chunk in client.chunks(response):
             start = (part.start + chunk)[:_START_BYTES]
-            if not MAGIC.startswith(start[: len(MAGIC)]):
+            if wanted.gguf and not MAGIC.startswith(start[: len(MAGIC)]):
                 raise _not_gguf(part, wanted, start, response)
             part.add(chunk)
             progress.add(len(chunk))
@@ -256,7 +304,7 @@ def _transfer(part: _Part, wanted: Wanted, client: Client) -> None:
         if size > total:
             part.restart()
         raise Passing(f"ended the file after {size} of {total} bytes")
-    if not part.start.startswith(MAGIC):
+    if wanted.gguf and not part.start.startswith(MAGIC):
         raise _not_gguf(part, wanted, part.start, response)
 
 
@@ -287,10 +335,10 @@ def _begin(part: _Part, wanted: Wanted, response: requests.Response, client: Cli
         total = part.total
     if wanted.size_bytes not in {None, total}:
         start = next(client.chunks(response), b"")[:_START_BYTES]
-        if not start.startswith(MAGIC):
+        if wanted.gguf and not start.startswith(MAGIC):
             raise _not_gguf(part, wanted, start, response)
         raise Passing(f"offers {total} bytes, where the file has {wanted.size_bytes}")
-    if total is None and wanted.sha256 is None and not _ends_by_itself(response):
+    if total is None and wanted.content is None and not _ends_by_itself(response):
         raise ModelError(
             f"{shown(wanted.url)} does not say how long the file is, so that a broken download "
             "would pass for a whole one\nnext: add #sha256=HEX to the reference"

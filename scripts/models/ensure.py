@@ -26,15 +26,15 @@ from components.model_reference import (
 from scripts.models import hub
 from scripts.models.download import (
     Wanted,
+    cache_faults,
     check_space,
     download,
     hash_file,
-    is_full,
-    no_space,
+    keep,
 )
 from scripts.models.hub import hub_answers
 from scripts.models.progress import amount
-from scripts.models.store import Pin, Store, StoredFile, read_pin, write_pin
+from scripts.models.store import Pin, Store, StoredFile, read_pin, recheck, write_pin
 from scripts.models.transport import Client, ModelError, Patience
 
 __all__ = ["ModelError", "ModelFile", "ModelPart", "Patience", "ensure_model", "hub_answers"]
@@ -90,7 +90,7 @@ def ensure_model(
     folder. Raises `ModelError`, one message with the next step, where it can't be had.
     """
     store = Store(cache)
-    try:
+    with cache_faults(cache):
         match reference:
             case PathFile():
                 return _local(reference, store, report)
@@ -98,14 +98,6 @@ def ensure_model(
                 return _builtin(reference, store)
             case HubFile() | UrlFile():
                 return _remote(reference, store, report, patience or Patience())
-    except OSError as error:
-        if is_full(error):
-            raise no_space(cache, None) from None
-        raise ModelError(
-            f"{error.filename or cache}: {(error.strerror or type(error).__name__).lower()}\n"
-            "next: make it readable and writable for this user, or set LLM_ENDPOINT_CACHE to "
-            "another folder"
-        ) from None
 
 
 def _remote(
@@ -154,21 +146,10 @@ def _in_cache(
     folder = store.folder(pin.digests)
     files: list[StoredFile] = []
     for noted in pin.files:
-        path = folder / noted.name
-        try:
-            unchanged = noted.is_unchanged(path)
-        except FileNotFoundError:
+        file = recheck(folder / noted.name, noted, report)
+        if file is None:
             return None
-        if not unchanged:
-            digest = hash_file(path, report)
-            if digest != noted.sha256:
-                report(
-                    f"{path} is damaged: its sha256 is {digest}, not {noted.sha256}; "
-                    "pulling it again"
-                )
-                path.unlink(missing_ok=True)
-                return None
-        files.append(noted if unchanged else StoredFile.of(path, noted.sha256))
+        files.append(file)
     if tuple(files) != pin.files:
         renewed = Pin(pin.reference, pin.url, pin.commit, tuple(files), pin.when)
         write_pin(store.pin_file(reference), renewed)
@@ -182,18 +163,7 @@ def _at_hub(reference: HubFile, client: Client, store: Store, pin: Pin | None) -
         raise _changed(reference, pin, stated, now.commit, store)
     return _Source(
         tuple(
-            Wanted(
-                name=entry.name,
-                url=entry.url,
-                sha256=entry.sha256 or _pinned(pin, index),
-                size_bytes=entry.size_bytes,
-                vouched_by="the hub says" if entry.sha256 else "it is pinned to",
-                mismatch_step="run it again; if it stays, what lies between damages downloads: "
-                "pull it on another network"
-                if entry.sha256
-                else f"delete {store.pin_file(reference)} to take the new content",
-                refuse=hub.refusal(reference),
-            )
+            entry.wanted(reference, entry.name, _pinned(pin, index), store.pin_file(reference))
             for index, entry in enumerate(now.files)
         ),
         now.commit,
@@ -290,12 +260,10 @@ def _pull(
     ]
     digests = [came.sha256 for came in arrived]
     folder = store.folder(digests)
-    folder.mkdir(parents=True, exist_ok=True)
     files: list[StoredFile] = []
     for wanted, partial, digest in zip(source.files, partials, digests, strict=True):
         path = folder / wanted.name
-        partial.replace(path)
-        partial.with_name(f"{partial.name}.json").unlink(missing_ok=True)
+        keep(partial, path)
         files.append(StoredFile.of(path, digest))
     with suppress(OSError):
         incoming.rmdir()

@@ -2,9 +2,10 @@
 
 `GET /api/models/{owner}/{repo}/revision/{revision}` gives the commit as `sha`;
 `GET /api/models/{owner}/{repo}/tree/{commit}?recursive=true` lists the files, a page at a time,
-an LFS file with its sha256 as `lfs.oid`; `GET /{owner}/{repo}/resolve/{commit}/{path}` is the
-file, by way of a redirect to where it is stored. Errors carry a reason in the header
-`X-Error-Code`. (As the hub's own Python client, huggingface_hub 2.4.0, uses it.)
+an LFS file with its sha256 as `lfs.oid`, any other with git's id of its content as `oid`;
+`GET /{owner}/{repo}/resolve/{commit}/{path}` is the file, by way of a redirect to where it is
+stored. Errors carry a reason in the header `X-Error-Code`. (As the hub's own Python client,
+huggingface_hub 2.4.0, uses it.)
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import cast
 from urllib.parse import quote, urlsplit
 
 import requests
 
 from components.model_reference import HubFile, is_loopback, shown, split_names
+from scripts.models.download import Wanted
 from scripts.models.transport import Client, ModelError, Token, origin_of
 
 _DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -37,26 +39,59 @@ _LABEL = re.compile(
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_BLOB_ID = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
 class HubEntry:
-    """A file as the hub lists it. `sha256` is None for a file that is not kept as an LFS object."""
+    """A file as the hub lists it.
+
+    `sha256` is of a file kept as an LFS object; `blob_id`, git's id of the content, of one that is
+    not. Each is None for the other kind, and where the hub does not say it.
+    """
 
     path: str
     size_bytes: int
     sha256: str | None
     url: str
+    blob_id: str | None = None
 
     @property
     def name(self) -> str:
         """The file's name without the folders of the repository."""
         return PurePosixPath(self.path).name
 
+    def wanted(
+        self,
+        reference: HubFile,
+        name: str,
+        pinned: str | None,
+        pin_file: Path,
+        *,
+        gguf: bool = True,
+    ) -> Wanted:
+        """Return what to download, as the file `name`, held to the sha256 that is `pinned`."""
+        sha256 = pinned or self.sha256
+        of_hub = sha256 == self.sha256
+        return Wanted(
+            name=name,
+            url=self.url,
+            sha256=sha256,
+            size_bytes=self.size_bytes,
+            vouched_by="the hub says" if of_hub else "it is pinned to",
+            mismatch_step="run it again; if it stays, what lies between damages downloads: "
+            "pull it on another network"
+            if of_hub
+            else f"delete {pin_file} to take the new content",
+            refuse=refusal(reference),
+            blob_id=self.blob_id,
+            gguf=gguf,
+        )
+
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a reference names now: the files of one model, its first part first, at a commit."""
+    """Files of a repository at a commit. Those of one GGUF model are its parts in order."""
 
     commit: str
     files: tuple[HubEntry, ...]
@@ -123,6 +158,14 @@ def hub_answers(timeout_seconds: float = 3.0) -> bool:
 
 def resolve(reference: HubFile, client: Client) -> Resolution:
     """Ask the hub what `reference` names; raises `ModelError` unless that is one model."""
+    listing = list_files(reference, client)
+    by_path = {entry.path: entry for entry in listing.files}
+    chosen = choose(reference, sorted(by_path))
+    return Resolution(listing.commit, tuple(by_path[path] for path in chosen))
+
+
+def list_files(reference: HubFile, client: Client) -> Resolution:
+    """Ask the hub for all files of the repository at the commit that its revision stands for."""
     address = endpoint()
     repository = f"{reference.owner}/{reference.repo}"
     revision = quote(reference.revision, safe="")
@@ -132,9 +175,7 @@ def resolve(reference: HubFile, client: Client) -> Resolution:
     commit = _text(_mapping(found).get("sha"))
     if not _COMMIT.fullmatch(commit):
         raise _unreadable(repository)
-    files = _list_files(reference, commit, client)
-    by_path = {entry.path: entry for entry in files}
-    return Resolution(commit, tuple(by_path[path] for path in choose(reference, sorted(by_path))))
+    return Resolution(commit, tuple(_list_commit(reference, commit, client)))
 
 
 def refusal(reference: HubFile) -> Callable[[requests.Response], ModelError]:
@@ -276,7 +317,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_LISTED]) + more
 
 
-def _list_files(reference: HubFile, commit: str, client: Client) -> list[HubEntry]:
+def _list_commit(reference: HubFile, commit: str, client: Client) -> list[HubEntry]:
     address, repository = endpoint(), f"{reference.owner}/{reference.repo}"
     page: str | None = f"{address}/api/models/{repository}/tree/{commit}?recursive=true"
     files: list[HubEntry] = []
@@ -306,7 +347,14 @@ def _entry(item: dict[str, object], base: str, repository: str) -> HubEntry:
         raise _unreadable(repository)
     if digest is not None and not _SHA256.fullmatch(digest):
         raise _unreadable(repository)
-    return HubEntry(path, size, digest, f"{base}/{quote(path)}")
+    blob_id = _text(item.get("oid")) if lfs is None else ""
+    return HubEntry(
+        path=path,
+        size_bytes=size,
+        sha256=digest,
+        url=f"{base}/{quote(path)}",
+        blob_id=blob_id if _BLOB_ID.fullmatch(blob_id) else None,
+    )
 
 
 def _mapping(value: object) -> dict[str, object]:

@@ -100,18 +100,19 @@ LAST = -1000.0
 _PREFERRED = (TURN_END, TOOL_CALL_END, *'}],:"1tnf[{-0')
 
 
-def write_stand_in(path: Path) -> str:
+def write_stand_in(path: Path, *, pools: bool = False) -> str:
     """Write the stand-in model to `path` and return its sha256 in hexadecimal.
 
-    The bytes are the same on every run and platform. The file appears whole or not at all; its
-    folder is made where it is missing. Raises `OSError` where it can't be written.
+    The bytes are the same on every run and platform. `pools` makes it an embeddings model, whose
+    file says how the vectors of a text become one: by their mean. The file appears whole or not at
+    all; its folder is made where it is missing. Raises `OSError` where it can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(descriptor)
     part = Path(name)
     try:
-        _write(part, vocabulary())
+        _write(part, vocabulary(), pools)
         digest = hashlib.sha256(part.read_bytes()).hexdigest()
         part.chmod(0o644)
         part.replace(path)
@@ -120,7 +121,7 @@ def write_stand_in(path: Path) -> str:
     return digest
 
 
-def _write(path: Path, words: Vocabulary) -> None:
+def _write(path: Path, words: Vocabulary, pools: bool) -> None:
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(f"llm-endpoint {STAND_IN_ID}")
@@ -138,6 +139,8 @@ def _write(path: Path, words: Vocabulary) -> None:
     writer.add_rope_dimension_count(HEAD_WIDTH)
     writer.add_rope_freq_base(ROTATION_BASE)
     writer.add_layer_norm_rms_eps(NORM_EPSILON)
+    if pools:
+        writer.add_pooling_type(gguf.PoolingType.MEAN)
     writer.add_vocab_size(len(words))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")

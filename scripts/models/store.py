@@ -1,6 +1,7 @@
 """The cache of model files: where a file lies, what is known of it, and who may work on it.
 
-    <cache>/models/contents/<digest>/<name>          a model's file, or all of a split model's
+    <cache>/models/contents/<digest>/<name>          a model's file, or all of a split model's,
+                                                     or of what is taken of a whole repository
     <cache>/models/references/<digest>.json          what a reference was when pulled: its pin
     <cache>/models/incoming/<digest>/<name>.partial  what is being pulled for a reference
     <cache>/models/locks/<digest>.lock               held by the process that pulls for it
@@ -23,7 +24,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from components.model_reference import ModelReference, shown
+from components.model_reference import HubFile, ModelReference, shown
+from scripts.models.download import hash_file
 from scripts.models.transport import ModelError, Obstacle, Patience
 
 _POLL_SECONDS = 1.0
@@ -40,10 +42,10 @@ class StoredFile:
     mtime_ns: int
 
     @classmethod
-    def of(cls, path: Path, sha256: str) -> StoredFile:
-        """Note the file at `path`, whose digest is known."""
+    def of(cls, path: Path, sha256: str, name: str | None = None) -> StoredFile:
+        """Note the file at `path`, whose digest is known. `name` is its own unless given."""
         status = path.stat()
-        return cls(path.name, sha256, status.st_size, status.st_mtime_ns)
+        return cls(name or path.name, sha256, status.st_size, status.st_mtime_ns)
 
     def is_unchanged(self, path: Path) -> bool:
         """Whether the file at `path` has the size and time that were noted."""
@@ -51,15 +53,50 @@ class StoredFile:
         return (status.st_size, status.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
 
 
+def recheck(path: Path, noted: StoredFile, report: Callable[[str], None]) -> StoredFile | None:
+    """Return the file at `path` if it is the one `noted`, hashing what has another size or time.
+
+    None where it is missing, and where it is damaged, which is said; it is deleted then.
+    """
+    try:
+        if noted.is_unchanged(path):
+            return noted
+    except FileNotFoundError:
+        return None
+    digest = hash_file(path, report)
+    if digest == noted.sha256:
+        return StoredFile.of(path, digest, noted.name)
+    report(f"{path} is damaged: its sha256 is {digest}, not {noted.sha256}; pulling it again")
+    path.unlink(missing_ok=True)
+    return None
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What an engine needs of a whole repository, in place of one model of it."""
+
+    repository: HubFile
+
+    def __str__(self) -> str:
+        return f"all of {self.repository}"
+
+
+Pulled = ModelReference | Whole
+
+
 @dataclass(frozen=True)
 class Pin:
-    """What a reference was when it was pulled, first part first. `when` is ISO 8601, UTC."""
+    """What a reference was when it was pulled, first part first. `when` is ISO 8601, UTC.
+
+    `folder` is the name of the folder that the files are in, "" where `digests` give it.
+    """
 
     reference: str
     url: str
     commit: str | None
     files: tuple[StoredFile, ...]
     when: str
+    folder: str = ""
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -76,15 +113,19 @@ class Store:
     def folder(self, digests: Sequence[str]) -> Path:
         """Return where the model whose parts have these digests lies."""
         name = digests[0] if len(digests) == 1 else _digest("".join(digests))
-        return self._root / "contents" / name[:16]
+        return self.contents(name[:16])
 
-    def incoming(self, reference: ModelReference) -> Path:
+    def contents(self, name: str) -> Path:
+        """Return the folder of that name among those of the models."""
+        return self._root / "contents" / name
+
+    def incoming(self, reference: Pulled) -> Path:
         """Return the folder for what is being pulled for `reference`, which now exists."""
         folder = self._root / "incoming" / _digest(str(reference))
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def pin_file(self, reference: ModelReference) -> Path:
+    def pin_file(self, reference: Pulled) -> Path:
         """Return where the pin of `reference` is, or would be."""
         return self._root / "references" / f"{_digest(str(reference))}.json"
 
@@ -100,7 +141,7 @@ class Store:
 
     @contextmanager
     def locked(
-        self, reference: ModelReference, patience: Patience, report: Callable[[str], None]
+        self, reference: Pulled, patience: Patience, report: Callable[[str], None]
     ) -> Generator[None]:
         """Hold the right to pull for `reference`, which ends with the process at the latest.
 
@@ -148,7 +189,7 @@ def write_pin(path: Path, pin: Pin) -> None:
 def _wait_for(
     descriptor: int,
     path: Path,
-    reference: ModelReference,
+    reference: Pulled,
     patience: Patience,
     report: Callable[[str], None],
 ) -> None:

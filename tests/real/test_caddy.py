@@ -73,6 +73,8 @@ def config(port: int, upstream: int) -> dict[str, object]:
         "context_tokens_total": None,
         "slots": None,
         "kv_type": None,
+        "gpu_layers": None,
+        "snapshot": False,
     }
     return {
         "keys_secret": "x-keys",
@@ -80,9 +82,13 @@ def config(port: int, upstream: int) -> dict[str, object]:
         "tls": "own_ca",
         "domain": None,
         "packages": [],
+        "optional_packages": [],
         "cache_disk": None,
         "caddy": {"version": VERSION, "url": "", "sha512": ""},
-        "engines": {"llama-wheel": {"requirements": "llama-wheel", "source": None}},
+        "engines": {
+            "llama-wheel": {"kind": "environment", "requirements": "llama-wheel", "source": None}
+        },
+        "gpus": None,
         "servers": [chat],
         "gateway": {
             "port": port,

@@ -7,24 +7,13 @@ gateway. The tests run in order on one stack.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import subprocess
-import sys
-import textwrap
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
-import emulated_cloud
 import pytest
-from emulated_cloud import EmulatedCloud
-from guest import rootfs
-from guest.cloud import URL, Cloud
-from guest.compute import Compute
-from guest.deployment import FILE, REPOSITORY, made_cloud
-from guest.google import PROJECT, ZONE
-from guest.namespace import EXTERNAL
+from guest.cloud import URL
+from guest.deployment import made_cloud
+from guest.stack import Deployed, bring_up, deployed_stack
 
 from scripts.models.stand_in import ANSWER
 
@@ -33,86 +22,11 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 STACK = "cpu-vm"
 
 
-class Payloads(dict[str, bytes]):
-    """Secret Manager's content: what the stack has stored in the emulated cloud."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._folder = folder
-
-    def get(self, key: str, default: bytes | None = None) -> bytes | None:
-        file = self._folder / key
-        return file.read_bytes() if file.is_file() else default
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """A stack whose machine is a guest."""
-
-    pulumi: EmulatedCloud
-    compute: Compute
-    cloud: Cloud
-
-    def python(self, code: str, **environment: str) -> str:
-        """Run Python where the deployer sits, and return what it prints."""
-        done = subprocess.run(
-            self.cloud.network.command(sys.executable, "-c", textwrap.dedent(code)),
-            cwd=self.pulumi.root,
-            env={**self.pulumi.environment(), **environment},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def instance(self) -> Mapping[str, object]:
-        found = [made for name, made in self.pulumi.resources().items() if "/instances/" in name]
-        assert len(found) == 1
-        return found[0]
-
-
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     cloud = made_cloud(tmp_path_factory.mktemp("model"))
-    compute = None
-    try:
-        built = rootfs.folder() / "built"
-        compute = Compute(cloud, built if built.exists() else None)
-        made = emulated_cloud.make(tmp_path_factory.mktemp("stack"), EXTERNAL)
-        cloud.google.stored = Payloads(made.folder / "cloud" / "payloads")
-        pulumi = dataclasses.replace(
-            made,
-            machine=compute.program,
-            prefix=cloud.network.command(),
-            extra=compute.variables,
-        )
-        pulumi.good("stack", "init", STACK)
-        pulumi.configure(
-            STACK,
-            gcp__project=PROJECT,
-            gcp__zone=ZONE,
-            allowed_cidrs="203.0.113.0/24",
-            machine_type="e2-standard-4",
-            model=f"{REPOSITORY}:{FILE}",
-            ready_minutes="20",
-        )
-        yield Deployed(pulumi, compute, cloud)
-    finally:
-        if compute is not None:
-            compute.close()
-        cloud.close()
-
-
-@pytest.fixture(scope="module")
-def up(deployed: Deployed) -> Deployed:
-    done = deployed.pulumi.run("up", "--yes", "--skip-preview", "--stack", STACK)
-    machine = deployed.compute.machine
-    assert done.status == 0, f"{done.text}\n{machine.tail() if machine else 'no machine'}"
-    for stage in ("model", "server", "ready"):
-        assert stage in done.text, "the stages of the boot are shown"
-    return deployed
+    with deployed_stack(cloud, tmp_path_factory.mktemp("stack"), STACK) as deployed:
+        yield bring_up(deployed, STACK)
 
 
 def test_up_ends_with_an_endpoint_that_has_answered(up: Deployed):

@@ -1,4 +1,4 @@
-"""A `CpuVm` under the recording engine: what the tests of the component share."""
+"""A `CpuVm` or `GpuVm` under the recording engine: what the tests of the components share."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from components.rendering.machine.render import render
 from components.rendering.machine.rendered import RenderedMachine
 from components.targets.gcp.args import VmArgs
 from components.targets.gcp.cpu_vm import CpuVm
+from components.targets.gcp.gpu_vm import GpuVm
 
 KEY = "sk-the-key-of-the-test"
 CA_KEY = "-----BEGIN PRIVATE KEY-----\nthe-private-key-of-the-authority\n-----END PRIVATE KEY-----"
@@ -86,10 +87,12 @@ def arguments(**changed: object) -> VmArgs:
     return {**args, **changed}
 
 
-def program(**changed: object) -> Callable[[], Mapping[str, object]]:
+def program(
+    component: type[CpuVm | GpuVm] = CpuVm, **changed: object
+) -> Callable[[], Mapping[str, object]]:
     def deploy() -> Mapping[str, object]:
         with patch("components.targets.gcp.vm.render", rendered):
-            return CpuVm("vm", arguments(**changed)).outputs.exports()
+            return component("vm", arguments(**changed)).outputs.exports()
 
     return deploy
 
@@ -106,11 +109,11 @@ def rendered(plan: MachinePlan) -> RenderedMachine:
     return _RENDERED[key]
 
 
-def deployed(**changed: object) -> Run:
+def deployed(component: type[CpuVm | GpuVm] = CpuVm, **changed: object) -> Run:
     """The record of a first `up`; the same arguments give the same record."""
-    key = repr(sorted(changed.items()))
+    key = repr((component, sorted(changed.items())))
     if key not in _RUNS:
-        _RUNS[key] = run(program(**changed), stdout, "cpu-vm")
+        _RUNS[key] = run(program(component, **changed), stdout, "cpu-vm")
     return _RUNS[key]
 
 

@@ -22,6 +22,10 @@ def gguf_bytes(seed: int, size: int = 700_000) -> bytes:
     return b"GGUF" + random.Random(seed).randbytes(size - 4)
 
 
+def blob_id(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -64,6 +68,7 @@ class FakeHub:
         self.branches: dict[str, dict[str, str]] = {}
         self.commits: dict[str, dict[str, dict[str, bytes]]] = {}
         self.not_lfs: set[str] = set()
+        self.without_oid: set[str] = set()
         self.gated: set[str] = set()
         self.plain: dict[str, bytes] = {}
         self.etags = True
@@ -126,6 +131,7 @@ class QuietServer(ThreadingHTTPServer):
 def handler(hub: FakeHub, server: Literal["hub", "store"]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def log_message(self, *_: object) -> None:
             pass
@@ -192,9 +198,12 @@ def handler(hub: FakeHub, server: Literal["hub", "store"]) -> type[BaseHTTPReque
             start = int(parse_qs(url.query).get("cursor", ["0"])[0])
             entries: list[dict] = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": "x"}]
             for path, body in sorted(files.items()):
-                entry = {"type": "file", "oid": "1" * 40, "size": len(body), "path": path}
+                entry = {"type": "file", "oid": blob_id(body), "size": len(body), "path": path}
                 if path not in hub.not_lfs and path.endswith((".gguf", ".safetensors")):
                     entry["lfs"] = {"oid": sha256(body), "size": len(body), "pointerSize": 134}
+                    entry["oid"] = blob_id(b"pointer")
+                elif path in hub.without_oid:
+                    del entry["oid"]
                 entries.append(entry)
             following = start + PAGE_ENTRIES
             link = f'<{hub.url}{url.path}?recursive=true&cursor={following}>; rel="next"'
@@ -231,7 +240,7 @@ def handler(hub: FakeHub, server: Literal["hub", "store"]) -> type[BaseHTTPReque
             headers = {"Content-Type": "application/octet-stream", **fault.headers}
             if hub.etags:
                 headers["ETag"] = etag
-            if start >= total:
+            if start and start >= total:
                 self.answer(416, b"", {"Content-Range": f"bytes */{total}"})
                 return
             if start:

@@ -26,6 +26,8 @@ SERVERS: list[dict[str, object]] = [
         "context_tokens_total": 16384,
         "slots": 4,
         "kv_type": "f16",
+        "gpu_layers": None,
+        "snapshot": False,
     }
 ]
 
@@ -35,10 +37,14 @@ SETTINGS: dict[str, object] = {
     "tls": "own_ca",
     "domain": None,
     "packages": ["python3-venv", "ca-certificates"],
+    "optional_packages": [],
     "cache_disk": "llm-endpoint-cache",
     "caddy": {"version": "v2.11.9", "url": "", "sha512": ""},
-    "engines": {"llama-wheel": {"requirements": "llama-wheel", "source": None}},
+    "engines": {
+        "llama-wheel": {"kind": "environment", "requirements": "llama-wheel", "source": None}
+    },
     "servers": SERVERS,
+    "gpus": None,
     "gateway": {
         "port": 8080,
         "active_requests": 16,

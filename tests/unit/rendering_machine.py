@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import tarfile
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,12 +14,16 @@ import yaml
 from components.engines.llama_cpp import LlamaCppOptions, launch
 from components.launch import Accelerator, Form, Launch, Probe
 from components.rendering.machine.plan import (
+    BuiltImage,
+    Container,
     GatewayLimits,
     GitSource,
     Installation,
+    MachineGpus,
     MachinePlan,
     ModelMemory,
     ModelServer,
+    PulledImage,
     ResizeGroup,
     Tls,
 )
@@ -36,6 +41,20 @@ PULLING = Installation(
     packages=("g++",),
     source=GitSource("https://git.example.org/tool", "0" * 40, "tool"),
 )
+IMAGE = f"registry.example.org/engine:server@sha256:{'0' * 64}"
+CONTAINER = Container("llama-cpp", PulledImage(IMAGE), ("/app/llama-server",), cuda="12.8")
+BUILT = Container(
+    name="llama-cpp-built",
+    image=BuiltImage(
+        name="llm-endpoint/llama-cpp:000000000000",
+        source=GitSource("https://git.example.org/engine", "0" * 40, ""),
+        dockerfile=".devops/cuda.Dockerfile",
+        stage="server",
+        arguments=(("CUDA_DOCKER_ARCH", "89"),),
+    ),
+    program=("/bin/sh", "-c", "exec serve"),
+    shared_memory_mb=8192,
+)
 
 
 def server(name: str = "chat", *flags: str, checks_keys: bool = False) -> ModelServer:
@@ -46,6 +65,15 @@ def server(name: str = "chat", *flags: str, checks_keys: bool = False) -> ModelS
         model=f"owner/repo:{name}.gguf",
         installation=WHEEL,
         memory=ModelMemory(16384, 4, "f16"),
+    )
+
+
+def contained(name: str = "chat", *flags: str, container: Container = CONTAINER) -> ModelServer:
+    """A server in a container."""
+    return replace(
+        server(name, *flags),
+        installation=container,
+        memory=ModelMemory(16384, 4, "q8_0", gpu_layers=20),
     )
 
 
@@ -90,7 +118,17 @@ PULLED = MachinePlan(
     limits=GatewayLimits(active_requests=16),
     cache_disk=None,
 )
-PLANS = {"plain": PLAIN, "full": FULL, "pulled": PULLED}
+DOCKER = replace(
+    PLAIN, base_name="llm-endpoint-docker", servers=(contained(), server("embeddings"))
+)
+GPUS = MachinePlan(
+    base_name="llm-endpoint-gpus",
+    servers=(contained(), contained("embeddings", "--embeddings", container=BUILT)),
+    tls=Tls.OWN_CA,
+    limits=GatewayLimits(active_requests=32),
+    gpus=MachineGpus("nvidia-l4", 2, "8.9"),
+)
+PLANS = {"plain": PLAIN, "full": FULL, "pulled": PULLED, "docker": DOCKER, "gpus": GPUS}
 
 
 @cache
@@ -122,8 +160,8 @@ def units(machine: RenderedMachine) -> dict[str, str]:
 
 
 def values(unit: str, key: str) -> list[str]:
-    """All values of `key` in a unit's text, in their order."""
-    lines = (line.partition("=") for line in unit.splitlines())
+    """All values of `key` in a unit's text, in their order, each on one line."""
+    lines = (line.partition("=") for line in unit.replace(" \\\n  ", " ").splitlines())
     return [value for name, _, value in lines if name == key]
 
 

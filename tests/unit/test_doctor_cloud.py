@@ -1,116 +1,25 @@
 """What scripts/doctor finds in Google Cloud, and what it says to type."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_endpoint import FakeEndpoint
-from fake_google_apis import TOKEN, Asked, FakeApis, refusal
+from fake_google_apis import TOKEN, FakeApis, refusal
+from fake_project import PROJECT, REGION, REGIONAL, ZONE, FakeProject, quotas, text
 
-from scripts.bootstrap.finding import Finding
-from scripts.gcp import configuration, quota
-from scripts.gcp.doctor import findings, main
+from scripts.gcp import quota
+from scripts.gcp.doctor import main
 from scripts.gcp.quota import Need, Quota, cpu_metric, needs
-
-CONFIG = {
-    "gcp:project": "my-project",
-    "gcp:zone": "europe-west4-a",
-    "llm-endpoint:allowed_cidrs": "198.51.100.7/32",
-}
-PROJECT = "cloudresourcemanager/v1/projects/my-project"
-COMPUTE = "compute/v1/projects/my-project"
-ZONE = f"{COMPUTE}/zones/europe-west4-a"
-REGION = f"{COMPUTE}/regions/europe-west4"
-
-
-def quotas(**limits: tuple[float, float]) -> dict[str, object]:
-    entries = [
-        {"metric": m, "limit": limit, "usage": usage} for m, (limit, usage) in limits.items()
-    ]
-    return {"quotas": entries}
-
-
-REGIONAL = {
-    "CPUS": (72.0, 8.0),
-    "N2_CPUS": (8.0, 4.0),
-    "PREEMPTIBLE_CPUS": (0.0, 0.0),
-    "SSD_TOTAL_GB": (500.0, 0.0),
-    "STATIC_ADDRESSES": (8.0, 0.0),
-    "IN_USE_ADDRESSES": (8.0, 0.0),
-}
-
-
-class Cloud:
-    """A project in which everything is as it should be, until a test breaks something."""
-
-    def __init__(self, google: FakeApis, page: FakeEndpoint, folder: Path) -> None:
-        self.google = google
-        self.folder = folder
-        self.lacking: set[str] = set()
-        self.disabled: set[str] = set()
-        page.on("GET", "/ip", lambda exchange: exchange.send(200, b"198.51.100.7\n"))
-        self.environment = {
-            **google.environment,
-            "LLM_ENDPOINT_ADDRESS_SERVICE": f"{page.url}/ip",
-        }
-        google.on(PROJECT, (200, {"lifecycleState": "ACTIVE", "projectNumber": "123"}))
-        google.on(
-            "cloudbilling/v1/projects/my-project/billingInfo", (200, {"billingEnabled": True})
-        )
-        google.on("serviceusage/v1/projects/my-project/services:batchGet", self._services)
-        google.on(f"{PROJECT}:testIamPermissions", self._permissions)
-        machine = {"guestCpus": 16, "memoryMb": 65536}
-        for kind in ("e2-standard-16", "n2-standard-16", "c4-standard-16"):
-            google.on(f"{ZONE}/machineTypes/{kind}", (200, machine))
-        google.on(REGION, (200, quotas(**REGIONAL)))
-        overall = quotas(CPUS_ALL_REGIONS=(32.0, 8.0), NETWORKS=(5.0, 1.0))
-        google.on(COMPUTE, (200, overall))
-        self.configure()
-
-    def _services(self, asked: Asked) -> tuple[int, object]:
-        every = ("compute", "secretmanager", "iam", "dns", "cloudresourcemanager")
-        states = {one: "DISABLED" if one in self.disabled else "ENABLED" for one in every}
-        services = [
-            {"name": f"projects/123/services/{one}.googleapis.com", "state": state}
-            for one, state in states.items()
-        ]
-        return 200, {"services": services}
-
-    def _permissions(self, asked: Asked) -> tuple[int, object]:
-        wanted = [one for one in asked.body["permissions"] if one not in self.lacking]
-        return 200, {"permissions": wanted}
-
-    def configure(self, **changed: str) -> None:
-        values = {**CONFIG, **{f"llm-endpoint:{name}": value for name, value in changed.items()}}
-        self.write(values)
-
-    def write(self, values: dict[str, object]) -> None:
-        # YAML reads JSON.
-        text = json.dumps({"encryptionsalt": "v1:x", "config": values})
-        (self.folder / "Pulumi.cpu-vm.yaml").write_text(text, encoding="utf-8")
-
-    def find(self, **environment: str) -> list[Finding]:
-        config = configuration.read("cpu-vm", self.folder)
-        return list(findings(config, {**self.environment, **environment}))
-
-    def problem(self) -> Finding:
-        """Return the one problem that is found."""
-        (found,) = [one for one in self.find() if one.verdict == "problem"]
-        return found
 
 
 @pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[Cloud]:
+def cloud(tmp_path: Path) -> Iterator[FakeProject]:
     with FakeApis() as google, FakeEndpoint() as page:
-        yield Cloud(google, page, tmp_path)
+        yield FakeProject(google, page, tmp_path)
 
 
-def text(found: list[Finding]) -> str:
-    return "\n".join(map(str, found))
-
-
-def test_a_project_that_is_ready_has_no_problem_and_hard_numbers(cloud: Cloud):
+def test_a_project_that_is_ready_has_no_problem_and_hard_numbers(cloud: FakeProject):
     found = cloud.find()
     assert {one.verdict for one in found} == {"ok"}, text(found)
     shown = [one.text for one in found]
@@ -122,6 +31,7 @@ def test_a_project_that_is_ready_has_no_problem_and_hard_numbers(cloud: Cloud):
         "APIs: compute, secretmanager, iam are enabled",
         "permissions: all 13 that up needs",
         "machine type e2-standard-16 in europe-west4-a: 16 vCPUs, 64 GB",
+        "image debian-12-bookworm-v20261110: 10 of boot_gb 30",
         "quota CPUS in europe-west4: 16 needed, 8 of 72 used",
         "quota CPUS_ALL_REGIONS: 16 needed, 8 of 32 used",
         "quota SSD_TOTAL_GB in europe-west4: 80 needed, 0 of 500 used",
@@ -133,7 +43,7 @@ def test_a_project_that_is_ready_has_no_problem_and_hard_numbers(cloud: Cloud):
 
 
 def test_nothing_is_changed_and_the_token_is_not_shown(
-    cloud: Cloud, capsys: pytest.CaptureFixture[str]
+    cloud: FakeProject, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["cpu-vm"], cloud.environment, cloud.folder) == 0
     out, err = capsys.readouterr()
@@ -142,7 +52,7 @@ def test_nothing_is_changed_and_the_token_is_not_shown(
     assert posts == [f"/{PROJECT}:testIamPermissions"]
 
 
-def test_no_credentials_are_the_first_problem_and_the_rest_is_not_looked_at(cloud: Cloud):
+def test_no_credentials_are_the_first_problem_and_the_rest_is_not_looked_at(cloud: FakeProject):
     found = cloud.find(GOOGLE_OAUTH_ACCESS_TOKEN="", GOOGLE_CREDENTIALS="/no/such/file")
     assert found[0].verdict == "problem"
     assert found[0].type == "gcloud auth application-default login"
@@ -151,7 +61,7 @@ def test_no_credentials_are_the_first_problem_and_the_rest_is_not_looked_at(clou
     assert found[-1].text.endswith("is in allowed_cidrs")
 
 
-def test_a_stack_that_is_not_configured_is_told_every_command(cloud: Cloud):
+def test_a_stack_that_is_not_configured_is_told_every_command(cloud: FakeProject):
     (cloud.folder / "Pulumi.cpu-vm.yaml").unlink()
     found = cloud.find()
     (wrong,) = [one for one in found if one.text.startswith("configuration")]
@@ -166,7 +76,7 @@ def test_a_stack_that_is_not_configured_is_told_every_command(cloud: Cloud):
     )
 
 
-def test_a_configuration_with_a_fault_still_has_its_project_looked_at(cloud: Cloud):
+def test_a_configuration_with_a_fault_still_has_its_project_looked_at(cloud: FakeProject):
     cloud.configure(machine_type="e2-standart-16")
     found = cloud.find()
     assert "did you mean e2-standard-16" in text(found)
@@ -175,7 +85,7 @@ def test_a_configuration_with_a_fault_still_has_its_project_looked_at(cloud: Clo
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_project_that_is_not_there_is_the_end_of_it(cloud: Cloud, status: int):
+def test_a_project_that_is_not_there_is_the_end_of_it(cloud: FakeProject, status: int):
     cloud.google.on(PROJECT, refusal(status, "The caller does not have permission"))
     found = cloud.problem()
     assert found.text.startswith("project my-project: there is none of that id")
@@ -183,12 +93,12 @@ def test_a_project_that_is_not_there_is_the_end_of_it(cloud: Cloud, status: int)
     assert "not looked at without the project: billing" in text(cloud.find())
 
 
-def test_a_project_that_is_being_deleted_is_a_problem(cloud: Cloud):
+def test_a_project_that_is_being_deleted_is_a_problem(cloud: FakeProject):
     cloud.google.on(PROJECT, (200, {"lifecycleState": "DELETE_REQUESTED"}))
     assert "gcloud projects undelete my-project" in cloud.problem().type
 
 
-def test_a_project_without_billing_says_how_to_link_an_account(cloud: Cloud):
+def test_a_project_without_billing_says_how_to_link_an_account(cloud: FakeProject):
     path = "cloudbilling/v1/projects/my-project/billingInfo"
     cloud.google.on(path, (200, {"billingEnabled": False}))
     found = cloud.problem()
@@ -196,7 +106,7 @@ def test_a_project_without_billing_says_how_to_link_an_account(cloud: Cloud):
     assert "gcloud billing projects link my-project --billing-account ACCOUNT" in found.type
 
 
-def test_billing_that_google_does_not_tell_is_a_note_with_the_page(cloud: Cloud):
+def test_billing_that_google_does_not_tell_is_a_note_with_the_page(cloud: FakeProject):
     path = "cloudbilling/v1/projects/my-project/billingInfo"
     cloud.google.on(path, refusal(403, "Cloud Billing API has not been used", "SERVICE_DISABLED"))
     (found,) = [one for one in cloud.find() if one.text.startswith("billing")]
@@ -205,7 +115,7 @@ def test_billing_that_google_does_not_tell_is_a_note_with_the_page(cloud: Cloud)
     assert found.type == "gcloud services enable cloudbilling.googleapis.com --project my-project"
 
 
-def test_apis_that_are_off_are_enabled_by_up(cloud: Cloud):
+def test_apis_that_are_off_are_enabled_by_up(cloud: FakeProject):
     cloud.disabled = {"secretmanager", "dns"}
     cloud.configure(domain="llm.example.com", dns_zone="zone")
     (found,) = [one for one in cloud.find() if one.text.startswith("APIs")]
@@ -218,13 +128,13 @@ def test_apis_that_are_off_are_enabled_by_up(cloud: Cloud):
     assert asked.query["names"][-1] == "projects/my-project/services/dns.googleapis.com"
 
 
-def test_quota_is_not_asked_for_before_the_api_is_enabled(cloud: Cloud):
+def test_quota_is_not_asked_for_before_the_api_is_enabled(cloud: FakeProject):
     cloud.disabled = {"compute"}
     assert "not looked at before the API compute is enabled" in text(cloud.find())
     assert not [asked for asked in cloud.google.asked if asked.path.startswith("/compute/")]
 
 
-def test_a_permission_that_lacks_names_the_role_that_has_it(cloud: Cloud):
+def test_a_permission_that_lacks_names_the_role_that_has_it(cloud: FakeProject):
     cloud.lacking = {"secretmanager.versions.add", "secretmanager.secrets.create"}
     found = cloud.problem()
     assert found.text == (
@@ -242,7 +152,7 @@ def test_a_permission_that_lacks_names_the_role_that_has_it(cloud: Cloud):
     ],
 )
 def test_what_a_stack_asks_for_decides_which_permissions_it_takes(
-    cloud: Cloud, key: str, value: str, permission: str
+    cloud: FakeProject, key: str, value: str, permission: str
 ):
     cloud.lacking = {permission}
     assert "lack" not in text(cloud.find())
@@ -251,14 +161,14 @@ def test_what_a_stack_asks_for_decides_which_permissions_it_takes(
     assert f"lack {permission}" in text(cloud.find())
 
 
-def test_a_machine_type_that_the_zone_lacks_is_a_problem(cloud: Cloud):
+def test_a_machine_type_that_the_zone_lacks_is_a_problem(cloud: FakeProject):
     cloud.google.on(f"{ZONE}/machineTypes/e2-standard-16", refusal(404, "was not found"))
     found = cloud.problem()
     assert "europe-west4-a has no machine type e2-standard-16" in found.text
     assert "gcloud compute machine-types list --project my-project --zones" in found.type
 
 
-def test_too_little_quota_says_how_much_and_where_to_ask(cloud: Cloud):
+def test_too_little_quota_says_how_much_and_where_to_ask(cloud: FakeProject):
     cloud.configure(machine_type="n2-standard-16")
     found = cloud.problem()
     assert found.text == "quota N2_CPUS in europe-west4: 16 needed, 4 of 8 used"
@@ -266,20 +176,23 @@ def test_too_little_quota_says_how_much_and_where_to_ask(cloud: Cloud):
     assert "iam-admin/quotas?project=my-project" in found.type
 
 
-def test_a_machine_that_is_there_already_uses_its_quota(cloud: Cloud):
+def test_a_machine_that_is_there_already_uses_its_quota(cloud: FakeProject):
     cloud.configure(machine_type="n2-standard-16")
     cloud.google.on(f"{ZONE}/instances/llm-endpoint-cpu-vm", (200, {"status": "RUNNING"}))
     assert "with what the stack has already" in text(cloud.find())
     assert not [one for one in cloud.find() if one.verdict == "problem"]
 
 
-def test_a_quota_that_google_does_not_tell_here_is_a_note(cloud: Cloud):
+def test_a_quota_that_google_does_not_tell_here_is_a_note(cloud: FakeProject):
     cloud.configure(machine_type="c4-standard-16")
     found = text(cloud.find())
-    assert "note:    quota C4_CPUS in europe-west4: Google does not tell it here; 16" in found
+    assert (
+        "note:    quota CPUS_PER_VM_FAMILY (vm_family C4) in europe-west4: Google does not tell it "
+        "here; 16 needed, see https://console"
+    ) in found
 
 
-def test_a_spot_machine_counts_against_the_spot_quota_where_there_is_one(cloud: Cloud):
+def test_a_spot_machine_counts_against_the_spot_quota_where_there_is_one(cloud: FakeProject):
     cloud.configure(spot="true")
     assert "quota CPUS in europe-west4: 16 needed" in text(cloud.find())
     limits = {**REGIONAL, "PREEMPTIBLE_CPUS": (8.0, 0.0)}
@@ -287,7 +200,7 @@ def test_a_spot_machine_counts_against_the_spot_quota_where_there_is_one(cloud: 
     assert cloud.problem().text.startswith("quota PREEMPTIBLE_CPUS in europe-west4: 16 needed")
 
 
-def test_a_caller_who_is_not_let_in_gets_the_command(cloud: Cloud):
+def test_a_caller_who_is_not_let_in_gets_the_command(cloud: FakeProject):
     cloud.configure(allowed_cidrs="203.0.113.0/24")
     found = cloud.problem()
     assert "198.51.100.7 is not in allowed_cidrs (203.0.113.0/24): up verifies from here" in (
@@ -298,13 +211,13 @@ def test_a_caller_who_is_not_let_in_gets_the_command(cloud: Cloud):
     )
 
 
-def test_a_caller_of_unknown_address_is_a_note(cloud: Cloud):
+def test_a_caller_of_unknown_address_is_a_note(cloud: FakeProject):
     found = cloud.find(LLM_ENDPOINT_ADDRESS_SERVICE="")[-1]
     assert found.verdict == "note"
     assert found.type.startswith("curl https://")
 
 
-def test_a_stand_in_for_google_elsewhere_is_refused_in_words(cloud: Cloud):
+def test_a_stand_in_for_google_elsewhere_is_refused_in_words(cloud: FakeProject):
     found = cloud.find(LLM_ENDPOINT_GOOGLE_API="http://203.0.113.7")
     assert "LLM_ENDPOINT_GOOGLE_API must be" in text(found)
 

@@ -37,6 +37,8 @@ def server(name: str, port: int, api_path: str) -> dict[str, object]:
         "context_tokens_total": None,
         "slots": None,
         "kv_type": None,
+        "gpu_layers": None,
+        "snapshot": False,
     }
 
 
@@ -46,9 +48,13 @@ CONFIG = {
     "tls": "acme",
     "domain": "llm.example.com",
     "packages": [],
+    "optional_packages": [],
     "cache_disk": None,
     "caddy": {"version": "v2.11.9", "url": "", "sha512": ""},
-    "engines": {"llama-wheel": {"requirements": "llama-wheel", "source": None}},
+    "engines": {
+        "llama-wheel": {"kind": "environment", "requirements": "llama-wheel", "source": None}
+    },
+    "gpus": None,
     "servers": [server("chat", 8081, "/v1"), server("embeddings", 8082, "/v3")],
     "gateway": {"port": 8080, "active_requests": 3, "body_bytes": 99, "request_seconds": 60},
     "watchdog": {"idle_minutes": None, "stop": {"kind": "power_off"}},

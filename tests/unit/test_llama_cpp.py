@@ -1,12 +1,14 @@
 """How llama.cpp serves a model, and what its wheel can be given."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from components.compose import Place, UnsupportedCombinationError, form_for
+from components.engines import known_flags
 from components.engines.llama_cpp import LlamaCppOptions, launch
 from components.engines.llama_cpp_flags import FLAGS, ChoiceFlag, FlagError, parse
 from components.launch import Accelerator, Capability, Form, Slot
@@ -17,6 +19,10 @@ from scripts import reference
 from scripts.serve import wheel_server
 
 OPTIONS = LlamaCppOptions(model_id="m", context_tokens=4096, slots=4)
+UNCHOSEN = (
+    *("--threads", "--batch-size", "--cache-type-k", "--flash-attn"),
+    *("--gpu-layers", "--split-mode", "--chat-template"),
+)
 
 
 def value_of(arguments: tuple[str, ...], flag: str) -> str:
@@ -53,8 +59,72 @@ def test_the_micro_batch_for_embeddings_is_a_multiple_of_the_slots(slots: int):
 
 
 def test_what_is_not_chosen_is_left_to_llama_cpp():
-    for flag in ("--threads", "--batch-size", "--cache-type-k", "--flash-attn"):
+    for flag in UNCHOSEN:
         assert flag not in launch(OPTIONS).arguments
+
+
+def test_what_is_chosen_about_the_gpus_becomes_flags():
+    arguments = launch(replace(OPTIONS, gpu_layers="20", split_mode="row")).arguments
+    assert value_of(arguments, "--gpu-layers") == "20"
+    assert value_of(arguments, "--split-mode") == "row"
+
+
+@pytest.mark.parametrize("name", ["vicuna", "llama3", "mistral-v7"])
+def test_a_template_of_llama_cpps_own_is_named_without_jinja(name: str):
+    named = launch(replace(OPTIONS, chat_template=name))
+    assert "--no-jinja" in named.arguments
+    assert value_of(named.arguments, "--chat-template") == name
+    assert named.capabilities == {Capability.JSON_SCHEMA}
+
+
+@pytest.mark.parametrize(
+    "template", ["chatml", "{{ messages[0].content }}", "{% for tool in tools %}.{% endfor %}"]
+)
+def test_a_template_that_jinja_takes_leaves_jinja_on(template: str):
+    arguments = launch(replace(OPTIONS, chat_template=template)).arguments
+    assert "--no-jinja" not in arguments
+    assert value_of(arguments, "--chat-template") == template
+
+
+@pytest.mark.parametrize(
+    ("template", "claimed"),
+    [
+        (None, True),
+        ("{% for tool in tools %}{{ tool }}{% endfor %}{{ messages }}", True),
+        ("{{ messages }}", False),
+        ("chatml", False),
+        ("vicuna", False),
+    ],
+)
+def test_tool_calls_are_claimed_where_the_template_tells_the_model_of_tools(template, claimed):
+    found = launch(replace(OPTIONS, chat_template=template)).capabilities
+    assert (Capability.TOOL_CALLS in found) == claimed
+    assert Capability.JSON_SCHEMA in found
+
+
+def test_every_flag_of_any_launch_is_one_that_the_pinned_image_takes():
+    every = LlamaCppOptions(
+        "m",
+        4096,
+        4,
+        threads=8,
+        batch_tokens=1024,
+        micro_batch_tokens=256,
+        kv_type="q8_0",
+        flash_attention="on",
+        gpu_layers="all",
+        split_mode="layer",
+        chat_template="vicuna",
+    )
+    embeds = replace(every, embeddings=True)
+    written = {
+        word
+        for options in (every, embeds)
+        for word in launch(options).arguments
+        if word.startswith("-")
+    }
+    assert {*UNCHOSEN, "--no-jinja", "--embeddings", "--pooling"} <= written
+    assert written <= set(known_flags.flags_of("llama_cpp"))
 
 
 def test_what_is_chosen_about_the_machine_becomes_flags():
@@ -163,6 +233,9 @@ EXPECTED = {
         "localllm",
         "gpu-vm",
     ): "engine 'localllm' runs as process, and target 'gpu-vm' takes container",
+    ("vllm", "local"): "engine 'vllm' checks no API keys, and target 'local' has no gateway",
+    ("vllm", "cpu-vm"): "engine 'vllm' needs cuda, and target 'cpu-vm' has cpu",
+    ("vllm", "gpu-vm"): Form.CONTAINER,
 }
 
 

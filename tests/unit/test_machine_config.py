@@ -6,11 +6,21 @@ import select
 from pathlib import Path
 
 import pytest
-from fake_world import SETTINGS, fake_machine
+from fake_world import SERVERS, SETTINGS, fake_machine
 
 from components.rendering.machine import places
 from machine.commands import Command, Result, must, runner
-from machine.config import Config, PowerOff, ResizeGroup
+from machine.config import (
+    BuiltImage,
+    Config,
+    Container,
+    Environment,
+    MachineGpus,
+    PowerOff,
+    PulledImage,
+    ResizeGroup,
+    Source,
+)
 from machine.errors import Permanent, Temporary
 from machine.files import systemd_quoted, write_whole
 from machine.paths import Paths
@@ -25,7 +35,8 @@ def load(tmp_path: Path, content: object) -> Config:
 def test_all_settings_are_read(tmp_path: Path):
     config = load(tmp_path, SETTINGS)
     assert config.keys_secret == "llm-endpoint-keys"
-    assert config.engines["llama-wheel"].requirements == "llama-wheel"
+    assert config.engines["llama-wheel"] == Environment("llama-wheel", None)
+    assert config.gpus is None
     (server,) = config.servers
     assert (server.name, server.port, server.slots, server.pull) == ("chat", 8081, 4, None)
     assert (server.probe.path, server.probe.loading_status) == ("/health", 503)
@@ -40,15 +51,53 @@ def test_an_engine_of_a_commit_and_a_group_are_read(tmp_path: Path):
         tmp_path,
         {
             **SETTINGS,
-            "engines": {"llama-wheel": {"requirements": "localllm", "source": source}},
+            "engines": {
+                "llama-wheel": {
+                    "kind": "environment",
+                    "requirements": "localllm",
+                    "source": source,
+                }
+            },
             "watchdog": {"idle_minutes": None, "stop": group},
         },
     )
-    engine_source = config.engines["llama-wheel"].source
-    assert engine_source is not None
-    assert engine_source.commit == "0" * 40
+    engine = config.engines["llama-wheel"]
+    assert engine == Environment("localllm", Source("https://example.org/x", "0" * 40, "x"))
     assert config.watchdog.stop == ResizeGroup("g")
     assert config.watchdog.idle_minutes is None
+
+
+BUILT = {
+    "kind": "built",
+    "name": "llm-endpoint/llama-cpp:f498f864fbc0",
+    "source": {"url": "https://example.org/x", "commit": "0" * 40, "subdirectory": ""},
+    "dockerfile": ".devops/cuda.Dockerfile",
+    "stage": "server",
+    "arguments": {"CUDA_DOCKER_ARCH": "89"},
+}
+
+
+def container(image: object, cuda: object = "12.8") -> dict[str, object]:
+    return {"llama-wheel": {"kind": "container", "image": image, "cuda": cuda}}
+
+
+def test_containers_and_gpus_are_read(tmp_path: Path):
+    pulled = {"kind": "pulled", "reference": "ghcr.io/o/r:t@sha256:00"}
+    gpus = {"model": "nvidia-l4", "count": 2, "compute_capability": "8.9"}
+    config = load(tmp_path, {**SETTINGS, "engines": container(pulled, None), "gpus": gpus})
+    assert config.engines["llama-wheel"] == Container(PulledImage("ghcr.io/o/r:t@sha256:00"), None)
+    assert config.gpus == MachineGpus("nvidia-l4", 2, "8.9")
+    config = load(tmp_path, {**SETTINGS, "engines": container(BUILT)})
+    assert config.engines["llama-wheel"] == Container(
+        BuiltImage(
+            "llm-endpoint/llama-cpp:f498f864fbc0",
+            Source("https://example.org/x", "0" * 40, ""),
+            ".devops/cuda.Dockerfile",
+            "server",
+            (("CUDA_DOCKER_ARCH", "89"),),
+        ),
+        "12.8",
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,6 +113,22 @@ def test_an_engine_of_a_commit_and_a_group_are_read(tmp_path: Path):
             "caddy.sha512 is '', and has to be the sha512 of what lies at caddy.url",
         ),
         ({"engines": {}}, r"servers\[0\].engine is 'llama-wheel', and has to be one of engines"),
+        (
+            {"engines": {"llama-wheel": {"kind": "pod"}}},
+            "engines.llama-wheel.kind is 'pod', and has to be environment or container",
+        ),
+        (
+            {"engines": container({"kind": "found"})},
+            "engines.llama-wheel.image.kind is 'found', and has to be pulled or built",
+        ),
+        (
+            {"engines": container({**BUILT, "arguments": {"CUDA_DOCKER_ARCH": 89}})},
+            "image.arguments.CUDA_DOCKER_ARCH has to be a text, and is 89",
+        ),
+        (
+            {"servers": [{**SERVERS[0], "snapshot": 1}]},
+            r"servers\[0\].snapshot has to be true or false, and is 1",
+        ),
         (
             {"watchdog": {"idle_minutes": True, "stop": {"kind": "power_off"}}},
             "watchdog.idle_minutes has to be a whole number, and is True",
@@ -146,6 +211,18 @@ def test_a_long_command_is_told_as_progress(monkeypatch):
     runner(said.append)(Command("building", ("sleep", "0.2"), 10))
     assert said
     assert said[0] == "building, 0 s so far"
+
+
+def test_a_long_command_says_how_far_it_is_from_what_it_wrote(monkeypatch):
+    monkeypatch.setattr("machine.commands._SAY_EVERY_SECONDS", 0.05)
+    said: list[str] = []
+    script = "echo one; echo two >&2; sleep 0.2; echo three"
+    words = ("sh", "-c", script)
+    result = runner(said.append)(
+        Command("building", words, 10, progress=lambda text: " and ".join(text.split()))
+    )
+    assert said[-1] == "building, 0 s so far: one and two"
+    assert result == Result(0, "one\nthree\n", "two\n")
 
 
 def test_a_command_that_must_succeed_gives_the_end_of_its_log(tmp_path: Path):

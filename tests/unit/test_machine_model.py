@@ -1,6 +1,8 @@
 """Stage `model`: pulled, checked, reckoned, and said in which way it failed."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,13 +10,14 @@ from fake_hub import FakeHub, Fault, gguf_bytes
 from fake_world import SERVERS, FakeMachine, fake_machine
 
 from components.gguf_header import GgufHeader
+from components.gpu_memory_fit import GpuNeed
 from components.memory_fit import estimate
 from machine.commands import Result
 from machine.config import Config, Server
 from machine.environments import STAMP
 from machine.errors import Permanent, StageError, Temporary
 from machine.stages import model
-from machine.stages.model import Placed, check_memory, run
+from machine.stages.model import Placed, check_gpu_memory, check_memory, run
 from scripts.models.transport import Patience
 
 CONTENT = gguf_bytes(1)
@@ -186,6 +189,125 @@ def test_the_servers_slice_has_the_memory_that_is_reckoned_with():
     units = Path(__file__).resolve().parents[2] / "components" / "rendering" / "files" / "units"
     lines = (units / "llm-endpoint-engines.slice").read_text().splitlines()
     assert f"MemoryMax={model.SERVERS_SHARE:.0%}" in lines
+
+
+# the memory of GPUs
+
+ONE_L4 = {"model": "nvidia-l4", "count": 1, "compute_capability": "8.9"}
+L4_BYTES = 23034 * 1024 * 1024 - 600_000_000
+LLAMA_8B_BYTES = 4_900_000_000
+
+
+def on_gpus(
+    machine: FakeMachine, size_bytes: int, context: int = 8192, layers: int | None = None
+) -> Placed:
+    server: Server = configured(machine, gpu_layers=layers).servers[0]
+    return Placed(server, "/m.gguf", estimate(LLAMA_8B, size_bytes, context, 8, "f16"))
+
+
+def test_a_model_has_to_fit_the_gpus_and_not_the_memory_beside_them(machine: FakeMachine):
+    check_gpu_memory([on_gpus(machine, LLAMA_8B_BYTES)], 1, L4_BYTES, 1_000_000_000)
+
+
+def test_a_model_that_exceeds_the_gpus_is_told_how_much_is_missing_and_what_fits(
+    machine: FakeMachine,
+):
+    with pytest.raises(Permanent) as caught:
+        check_gpu_memory([on_gpus(machine, LLAMA_8B_BYTES, 262_144)], 1, L4_BYTES, 32_000_000_000)
+    first, following = caught.value.message.splitlines()
+    assert "the model needs about" in first
+    assert "23.6 GB is free, so that " in first
+    assert "is missing" in first
+    assert "8 slots of 32768 tokens" in first
+    for way in ("context_tokens ", "kv_type q8_0 with context_tokens 32768", "gpu_layers "):
+        assert way in following
+
+
+def test_what_is_told_to_fit_fits(machine: FakeMachine):
+    with pytest.raises(Permanent) as caught:
+        check_gpu_memory([on_gpus(machine, 30_000_000_000)], 1, L4_BYTES, 32_000_000_000)
+    found = re.search(r"gpu_layers (\d+), which leaves (\d+) layers", caught.value.message)
+    assert found
+    layers = int(found[1])
+    assert layers + int(found[2]) == 33
+    check_gpu_memory([on_gpus(machine, 30_000_000_000, layers=layers)], 1, L4_BYTES, 32_000_000_000)
+    with pytest.raises(Permanent):
+        check_gpu_memory(
+            [on_gpus(machine, 30_000_000_000, layers=layers + 1)], 1, L4_BYTES, 32_000_000_000
+        )
+
+
+def test_layers_that_are_left_to_the_processor_have_to_fit_its_memory(machine: FakeMachine):
+    with pytest.raises(Permanent, match="gpu_layers 8 leaves about"):
+        check_gpu_memory([on_gpus(machine, 30_000_000_000, layers=8)], 1, L4_BYTES, 16_000_000_000)
+    # More layers than the model has are all of them.
+    check_gpu_memory([on_gpus(machine, LLAMA_8B_BYTES, layers=999)], 1, L4_BYTES, 0)
+
+
+def test_a_file_that_does_not_say_its_layers_is_reckoned_whole():
+    silent = replace(LLAMA_8B, block_count=None)
+    need = GpuNeed(estimate(silent, LLAMA_8B_BYTES, 8192, 1, "f16"), 1, 8)
+    assert (need.share, need.on_processor) == (1.0, 0)
+    assert need.on_gpus > LLAMA_8B_BYTES
+
+
+def test_two_models_have_to_fit_the_gpus_together(machine: FakeMachine):
+    one = on_gpus(machine, 12_000_000_000)
+    check_gpu_memory([one], 1, L4_BYTES, 0)
+    with pytest.raises(Permanent):
+        check_gpu_memory([one, one], 1, L4_BYTES, 0)
+    check_gpu_memory([one, one], 2, 2 * L4_BYTES, 0)
+
+
+def test_the_memory_of_all_gpus_is_asked_and_each_keeps_its_part(
+    machine: FakeMachine, hub: FakeHub, monkeypatch
+):
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        model, "check_gpu_memory", lambda _, count, free, memory: seen.append((count, free))
+    )
+    machine.run.answers = {"nvidia-smi": Result(0, "NVIDIA L4, 580.95.05, 23034, 8.9\n" * 2)}
+    servers = [{**SERVERS[0], "context_tokens_total": None, "slots": None, "kv_type": None}]
+    config = machine.config(servers=servers, gpus={**ONE_L4, "count": 2})
+    run(config, machine.world, IMPATIENT)
+    assert seen == [(2, 2 * L4_BYTES)]
+
+
+@pytest.mark.parametrize(
+    "answer", [Result(127), Result(9), Result(6), Result(0, "NVIDIA GB10, 580.95, [N/A], 12.1\n")]
+)
+def test_gpus_that_do_not_answer_are_left_to_their_own_stage(
+    machine: FakeMachine, hub: FakeHub, answer: Result
+):
+    machine.run.answers = {"nvidia-smi": answer}
+    servers = [{**SERVERS[0], "context_tokens_total": None, "slots": None, "kv_type": None}]
+    config = machine.config(servers=servers, gpus=ONE_L4)
+    assert run(config, machine.world, IMPATIENT) == "owner/repo:file.gguf for chat"
+
+
+# whole repositories
+
+
+def test_a_server_of_a_whole_repository_is_told_its_folder(machine: FakeMachine, hub: FakeHub):
+    hub.put("owner/whole", {"config.json": b"{}", "model.safetensors": CONTENT})
+    config = configured(machine, model="owner/whole", snapshot=True)
+    assert run(config, machine.world, IMPATIENT) == "owner/whole for chat"
+    folder = Path(machine.paths.server("chat").read_text().split('"')[1])
+    assert (folder / "model.safetensors").read_bytes() == CONTENT
+    assert (folder / "config.json").read_bytes() == b"{}"
+    assert folder.is_relative_to(machine.paths.data / "models")
+
+
+def test_a_repository_that_the_hub_does_not_have_is_permanent(machine: FakeMachine, hub: FakeHub):
+    error = failure(machine, configured(machine, model="owner/none", snapshot=True))
+    assert isinstance(error, Permanent)
+
+
+def test_what_is_no_repository_is_permanent_where_a_whole_one_is_needed(machine: FakeMachine):
+    config = configured(machine, model="https://example.org/m.gguf", snapshot=True)
+    error = failure(machine, config)
+    assert isinstance(error, Permanent)
+    assert "set model to OWNER/REPO" in error.message
 
 
 # engines that pull by themselves

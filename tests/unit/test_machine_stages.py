@@ -60,6 +60,38 @@ def test_packages_that_lack_are_installed_quietly_and_patiently(machine: FakeMac
     assert all(c.environment["DEBIAN_FRONTEND"] == "noninteractive" for c in quiet)
 
 
+def test_optional_packages_are_installed_where_the_distribution_has_them(machine: FakeMachine):
+    there = "python3-venv ii \nca-certificates ii \n"
+    machine.run.answers = {"dpkg-query": Result(1, there), "apt-cache": Result(100)}
+    config = machine.config(optional_packages=["docker-buildx"])
+    assert packages.run(config, machine.world) == "2 packages are there"
+    assert not machine.run.lines("apt-get")
+
+    def install(command: Command) -> Result:
+        machine.run.answers["dpkg-query"] = Result(0, f"{there}docker-buildx ii \n")
+        return Result(0)
+
+    machine.run.answers |= {"apt-cache": Result(0, "Package: docker-buildx"), "install -y": install}
+    assert packages.run(config, machine.world) == "installed docker-buildx"
+    assert packages.run(config, machine.world) == "2 packages are there"
+
+
+def test_what_the_archives_have_is_asked_once_their_lists_are_read(machine: FakeMachine):
+    def update(command: Command) -> Result:
+        machine.run.answers["apt-cache"] = Result(0, "Package: docker-buildx")
+        return Result(0)
+
+    def install(command: Command) -> Result:
+        known = "".join(f"{name} ii \n" for name in command.words[-3:])
+        machine.run.answers["dpkg-query"] = Result(0, known)
+        return Result(0)
+
+    machine.run.answers = {"apt-cache": Result(100), "update": update, "install -y": install}
+    config = machine.config(optional_packages=["docker-buildx"])
+    said = packages.run(config, machine.world)
+    assert said == "installed python3-venv ca-certificates docker-buildx"
+
+
 @pytest.mark.parametrize("step", ["update", "install -y"])
 def test_archives_that_do_not_answer_are_tried_again(machine: FakeMachine, step: str):
     machine.run.answers = {step: Result(100, "", "E: Failed to fetch")}
@@ -260,8 +292,9 @@ def localllm(machine: FakeMachine):
     changed = {"name": server.name, "model": server.model, "engine": "localllm", "port": 8081}
     rest = {"pull": None, "probe": {"path": "/", "loading_status": 503}, "api_path": "/v1"}
     none = {"context_tokens_total": None, "slots": None, "kv_type": None}
+    none |= {"gpu_layers": None, "snapshot": False}
     return machine.config(
-        engines={"localllm": {"requirements": "localllm", "source": SOURCE}},
+        engines={"localllm": {"kind": "environment", "requirements": "localllm", "source": SOURCE}},
         servers=[{**changed, **rest, **none}],
     )
 
@@ -297,7 +330,7 @@ def test_what_was_compiled_for_another_processor_is_built_again(machine: FakeMac
 
 def native(machine: FakeMachine):
     return machine.config(
-        engines={"llama-wheel": {"requirements": "native", "source": None}},
+        engines={"llama-wheel": {"kind": "environment", "requirements": "native", "source": None}},
     )
 
 

@@ -111,6 +111,17 @@ def test_the_summary_names_the_failed_stage_before_any_other(machine: FakeMachin
     assert list(status.read_all()) == [s for s in STAGES if s in status.read_all()]
 
 
+def test_a_machine_without_gpus_does_not_wait_for_them(machine: FakeMachine):
+    status = machine.status()
+    for stage in STAGES[: STAGES.index("gpu")]:
+        status.report(stage, State.DONE, "done")
+    assert (status.summary().stage, status.summary().message) == ("keys", "waits for its turn")
+    status.report("gpu", State.RUNNING, "has begun")
+    assert status.summary().stage == "gpu"
+    status.report("gpu", State.FAILED, "no driver")
+    assert (status.summary().status, status.summary().stage) == ("failed", "gpu")
+
+
 def test_the_summary_is_ok_once_the_endpoint_is_ready(machine: FakeMachine):
     status = machine.status()
     status.report("ready", State.DONE, "serving")
@@ -196,7 +207,7 @@ def test_a_name_that_is_no_stage_is_refused(capsys):
 
 
 def test_every_stage_before_the_servers_has_its_function():
-    assert [name for name in STAGES if stage_named(name)] == list(STAGES[:7])
+    assert [name for name in STAGES if stage_named(name)] == list(STAGES[:8])
 
 
 def test_a_unit_that_systemd_gave_up_fails_its_stage_with_the_end_of_its_journal(

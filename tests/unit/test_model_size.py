@@ -3,7 +3,7 @@
 import pytest
 
 from components.model_reference import parse_model_reference
-from components.model_size import guess
+from components.model_size import guess, guess_repository
 
 # Sizes of the files as the hub lists them, in GB.
 KNOWN = {
@@ -65,3 +65,30 @@ def test_the_longest_name_of_a_quantisation_is_meant():
     assert small is not None
     assert large is not None
     assert small.bits_per_weight < large.bits_per_weight
+
+
+@pytest.mark.parametrize(
+    ("reference", "parameters", "bits_per_weight"),
+    [
+        ("Qwen/Qwen2.5-7B-Instruct", 7e9, 16),
+        ("Qwen/Qwen2.5-7B-Instruct-AWQ", 7e9, 4.5),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", 7e9, 4.5),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8", 7e9, 8.2),
+        ("neuralmagic/Meta-Llama-3.1-8B-Instruct-FP8", 8e9, 8.2),
+        ("neuralmagic/Meta-Llama-3.1-8B-Instruct-quantized.w4a16", 8e9, 4.5),
+        ("unsloth/Llama-3.2-3B-bnb-4bit", 3e9, 4.5),
+        ("openai/gpt-oss-20b", 20e9, 4.25),
+        ("unsloth/gpt-oss-20b-BF16", 20e9, 16),
+    ],
+)
+def test_a_repository_of_safetensors_has_16_bits_unless_its_name_says_fewer(
+    reference: str, parameters: float, bits_per_weight: float
+):
+    size = guess_repository(parse_model_reference(reference))
+    assert size is not None
+    assert (size.parameters, size.bits_per_weight) == (parameters, bits_per_weight)
+
+
+@pytest.mark.parametrize("reference", ["microsoft/phi-4", "https://example.org/m-7B-Q4_K_M.gguf"])
+def test_a_repository_whose_name_does_not_tell_its_size_is_not_guessed(reference: str):
+    assert guess_repository(parse_model_reference(reference)) is None

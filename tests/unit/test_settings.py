@@ -154,5 +154,5 @@ def test_an_unknown_program_is_refused_with_the_list(raw, stack, said):
     with pytest.raises(ConfigurationError) as caught:
         choose(raw, stack)
     assert said in str(caught.value)
-    assert "the programs are cpu-vm, local" in str(caught.value)
+    assert "the programs are cpu-vm, gpu-vm, local" in str(caught.value)
     assert "next: scripts/pulumi config set program local" in str(caught.value)

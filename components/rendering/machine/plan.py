@@ -117,11 +117,12 @@ class ModelServer:
     """One engine process or container that serves one model.
 
     `name` is `chat` or `embeddings`. `model` is a model reference. `installation` is how its
-    program gets there, which also decides its form: a process of systemd's, or a container. `pull` is the engine's own
-    command line that fetches the model (`{venv}` as in `Installation.program`); None leaves it to
-    this project's downloader, and `Slot.MODEL` is then the path of the file. `memory` None leaves
-    it to the engine whether the model fits. `snapshot` says that the model is a hub repository of
-    safetensors, all of whose files are needed, and `Slot.MODEL` the path of their folder.
+    program gets there, which also decides its form: a process of systemd's, or a container. `pull`
+    is the engine's own command line that fetches the model (`{venv}` as in `Installation.program`);
+    None leaves it to this project's downloader, and `Slot.MODEL` is then the path of the file.
+    `memory` None leaves it to the engine whether the model fits. `snapshot` says that the model is
+    a hub repository of safetensors, all of whose files are needed, and `Slot.MODEL` the path of
+    their folder.
     """
 
     name: str

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from components.rendering.machine.engines import check, containers, installations, packages
 from components.rendering.machine.modules import closure
 from components.rendering.machine.places import (
     CADDY_BUILD,
     CADDYFILE,
     CHECKOUT,
+    DOCKER_DAEMON,
     FILES,
     LIB,
+    NVIDIA_ARCHIVE,
+    NVIDIA_KEY,
     REQUIREMENTS,
     SETTINGS,
 )
 from components.rendering.machine.plan import MachinePlan, Tls
 from components.rendering.machine.rendered import MachineFile, RenderedMachine
-from components.rendering.machine.settings import installations, machine_json, packages
+from components.rendering.machine.settings import machine_json
 from components.rendering.machine.units import units
 from components.rendering.machine.user_data import user_data
 
@@ -29,11 +33,14 @@ def render(plan: MachinePlan) -> RenderedMachine:
     """Return everything that the machine of `plan` is handed.
 
     Raises ValueError for a plan that no machine can carry out: a launch with a word that no unit
-    can hold, or that wants keys in a file, and a lock or module that this project lacks.
+    can hold, or that wants keys in a file, engines that it can't have (`engines.check`), and a lock
+    or module that this project lacks.
     """
+    check(plan)
     files = (
         MachineFile(SETTINGS, machine_json(plan)),
         MachineFile(CADDYFILE, _read(FILES / _CADDYFILES[plan.tls])),
+        *_docker(plan),
         *units(plan),
         *_caddy_build(),
         *_locks(plan),
@@ -44,6 +51,16 @@ def render(plan: MachinePlan) -> RenderedMachine:
         user_data=user_data(files, packages(plan)),
         startup_script=_read(FILES / "startup-script.sh"),
     )
+
+
+def _docker(plan: MachinePlan) -> Iterable[MachineFile]:
+    """Yield what has to be there before Docker's package comes, whose first start reads it."""
+    if not containers(plan):
+        return
+    yield MachineFile(DOCKER_DAEMON, _read(FILES / "docker-daemon.json"))
+    if plan.gpus is not None:
+        yield MachineFile(NVIDIA_KEY, _read(FILES / "nvidia-container-toolkit.asc"))
+        yield MachineFile(NVIDIA_ARCHIVE, _read(FILES / "nvidia-container-toolkit.list"))
 
 
 def _caddy_build() -> Iterable[MachineFile]:
@@ -66,7 +83,7 @@ def _locks(plan: MachinePlan) -> Iterable[MachineFile]:
 
 
 def _modules(plan: MachinePlan) -> Iterable[MachineFile]:
-    named = {module for server in plan.servers for module in server.installation.modules}
+    named = {module for installation in installations(plan) for module in installation.modules}
     for name, path in sorted(closure(sorted(named)).items()):
         yield MachineFile(f"{LIB}/{name}", _read(path))
 

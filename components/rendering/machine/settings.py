@@ -6,19 +6,27 @@ import json
 import tomllib
 from collections.abc import Sequence
 
+from components.rendering.machine.engines import (
+    containers,
+    installations,
+    optional_packages,
+    packages,
+)
 from components.rendering.machine.places import CHECKOUT
 from components.rendering.machine.plan import (
     FIRST_SERVER_PORT,
     GATEWAY_PORT,
+    BuiltImage,
+    Container,
+    GitSource,
     Installation,
+    MachineGpus,
     MachinePlan,
     ModelServer,
     PowerOff,
+    PulledImage,
     ResizeGroup,
 )
-
-BASE_PACKAGES = ("ca-certificates", "e2fsprogs", "python3-venv", "util-linux")
-"""Debian and Ubuntu packages that every machine needs; most have them."""
 
 API_PATH = "/v1"
 """Under which path the engines answer OpenAI's requests."""
@@ -27,30 +35,6 @@ API_PATH = "/v1"
 def machine_json(plan: MachinePlan) -> str:
     """Return the settings of a machine, which hold no secret."""
     return json.dumps(_content(plan), indent=2) + "\n"
-
-
-def packages(plan: MachinePlan) -> list[str]:
-    """Return the Debian and Ubuntu packages of a machine, sorted."""
-    names = set(BASE_PACKAGES)
-    for installation in installations(plan):
-        names |= {*installation.packages, *(("git",) if installation.source else ())}
-    return sorted(names)
-
-
-def installations(plan: MachinePlan) -> list[Installation]:
-    """Return the installations of `plan`, each once, by the name of its lock.
-
-    Raises ValueError where two of them share that name.
-    """
-    by_name: dict[str, Installation] = {}
-    for server in plan.servers:
-        installation = server.installation
-        if by_name.setdefault(installation.requirements, installation) != installation:
-            raise ValueError(
-                f"two servers install {installation.requirements!r} in different ways into one "
-                "virtual environment: give one of them a lock of its own"
-            )
-    return [by_name[name] for name in sorted(by_name)]
 
 
 def server_ports(servers: Sequence[ModelServer]) -> dict[str, int]:
@@ -65,9 +49,14 @@ def _content(plan: MachinePlan) -> dict[str, object]:
         "tls": plan.tls.value,
         "domain": plan.domain,
         "packages": packages(plan),
+        "optional_packages": optional_packages(plan),
+        "gpus": plan.gpus and _gpus(plan.gpus),
         "cache_disk": plan.cache_disk,
         "caddy": _caddy(),
-        "engines": {each.requirements: _engine(each) for each in installations(plan)},
+        "engines": {
+            **{each.requirements: _environment(each) for each in installations(plan)},
+            **{each.name: _container(each) for each in containers(plan)},
+        },
         "servers": [
             _server(server, server_ports(plan.servers)[server.name]) for server in plan.servers
         ],
@@ -91,13 +80,44 @@ def _caddy() -> dict[str, str]:
     }
 
 
-def _engine(installation: Installation) -> dict[str, object]:
+def _gpus(gpus: MachineGpus) -> dict[str, object]:
+    return {
+        "model": gpus.model,
+        "count": gpus.count,
+        "compute_capability": gpus.compute_capability,
+    }
+
+
+def _environment(installation: Installation) -> dict[str, object]:
     source = installation.source
     return {
+        "kind": "environment",
         "requirements": installation.requirements,
-        "source": source
-        and {"url": source.url, "commit": source.commit, "subdirectory": source.subdirectory},
+        "source": source and _source(source),
     }
+
+
+def _container(container: Container) -> dict[str, object]:
+    return {"kind": "container", "image": _image(container.image), "cuda": container.cuda}
+
+
+def _image(image: PulledImage | BuiltImage) -> dict[str, object]:
+    match image:
+        case PulledImage():
+            return {"kind": "pulled", "reference": image.reference}
+        case BuiltImage():
+            return {
+                "kind": "built",
+                "name": image.name,
+                "source": _source(image.source),
+                "dockerfile": image.dockerfile,
+                "stage": image.stage,
+                "arguments": dict(image.arguments),
+            }
+
+
+def _source(source: GitSource) -> dict[str, object]:
+    return {"url": source.url, "commit": source.commit, "subdirectory": source.subdirectory}
 
 
 def _server(server: ModelServer, port: int) -> dict[str, object]:
@@ -105,7 +125,7 @@ def _server(server: ModelServer, port: int) -> dict[str, object]:
     return {
         "name": server.name,
         "model": server.model,
-        "engine": server.installation.requirements,
+        "engine": _engine_name(server.installation),
         "port": port,
         "pull": server.pull and list(server.pull),
         "probe": {
@@ -116,7 +136,17 @@ def _server(server: ModelServer, port: int) -> dict[str, object]:
         "context_tokens_total": memory and memory.context_tokens_total,
         "slots": memory and memory.slots,
         "kv_type": memory and memory.kv_type,
+        "gpu_layers": memory and memory.gpu_layers,
+        "snapshot": server.snapshot,
     }
+
+
+def _engine_name(installation: Installation | Container) -> str:
+    match installation:
+        case Installation():
+            return installation.requirements
+        case Container():
+            return installation.name
 
 
 def _stop(stop: PowerOff | ResizeGroup) -> dict[str, str]:

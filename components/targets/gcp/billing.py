@@ -1,6 +1,6 @@
 """What of a machine bills, while it runs, while it is stopped, and while the stack is parked.
 
-Rules as of 2026-11: cores and memory only while the machine runs (cloud.google.com/compute/docs/
+Rules as of 2026-11: cores, memory and GPUs only while the machine runs (cloud.google.com/compute/docs/
 instances/stop-start-instance), disks as long as they are there, an external IPv4 address always,
 and dearer while nothing uses it (cloud.google.com/vpc/network-pricing), secrets by version
 (cloud.google.com/secret-manager/pricing).
@@ -24,7 +24,7 @@ def billed(args: VmArgs) -> list[Billed]:
     if args.get("spot_recovery", "none") == "none":
         boot += " (also while the machine is stopped)"
     resources: list[Billed] = [
-        _billed(f"cores and memory of {args['machine_type']} ({price})", parked=False),
+        _billed(f"{_machine(args)} ({price})", parked=False),
         _billed(boot, parked=False),
     ]
     if plan.cache_disk is not None:
@@ -40,6 +40,12 @@ def billed(args: VmArgs) -> list[Billed]:
         ),
         _billed("traffic to the internet", parked=False),
     ]
+
+
+def _machine(args: VmArgs) -> str:
+    cores = f"cores and memory of {args['machine_type']}"
+    gpus = args.get("gpus")
+    return cores if gpus is None else f"{cores}, {gpus.count} x {gpus.accelerator}"
 
 
 def _billed(resource: str, *, parked: bool) -> Billed:

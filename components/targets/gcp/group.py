@@ -116,7 +116,8 @@ def group_of_one(
 def _template(
     site: Site, args: VmArgs, parts: Parts, compute: pulumi.Output[str]
 ) -> gcp.compute.InstanceTemplate:
-    when = scheduling(spot=args.get("spot", False), max_run_seconds=None)
+    gpus = args.get("gpus")
+    when = scheduling(spot=args.get("spot", False), max_run_seconds=None, gpus=gpus)
     limits: gcp.compute.InstanceTemplateSchedulingArgsDict = {
         "provisioning_model": when.provisioning_model,
         "preemptible": when.preemptible,
@@ -131,6 +132,9 @@ def _template(
     }
     if parts.standing.subnetwork is not None:
         interface["subnetwork"] = parts.standing.subnetwork
+    accelerators: list[gcp.compute.InstanceTemplateGuestAcceleratorArgsDict] = []
+    if gpus is not None and gpus.attached:
+        accelerators.append({"type": gpus.accelerator, "count": gpus.count})
     return gcp.compute.InstanceTemplate(
         f"{site.name}-template",
         # Templates don't change: a group moves from one to the next.
@@ -149,6 +153,7 @@ def _template(
         ],
         network_interfaces=[interface],
         service_account={"email": parts.account, "scopes": list(SCOPES)},
+        guest_accelerators=accelerators or None,
         scheduling=limits,
         shielded_instance_config={
             "enable_secure_boot": True,

@@ -21,7 +21,10 @@ def plain_instance(
     site: Site, args: VmArgs, parts: Parts, compute: pulumi.Output[str]
 ) -> gcp.compute.Instance:
     """Make the instance, and start it where something has stopped it."""
-    when = scheduling(spot=args.get("spot", False), max_run_seconds=args.get("max_run_seconds"))
+    gpus = args.get("gpus")
+    when = scheduling(
+        spot=args.get("spot", False), max_run_seconds=args.get("max_run_seconds"), gpus=gpus
+    )
     limits: gcp.compute.InstanceSchedulingArgsDict = {
         "provisioning_model": when.provisioning_model,
         "preemptible": when.preemptible,
@@ -41,6 +44,9 @@ def plain_instance(
     disks: list[gcp.compute.InstanceAttachedDiskArgsDict] = []
     if parts.cache is not None and args["plan"].cache_disk is not None:
         disks.append({"source": parts.cache.self_link, "device_name": args["plan"].cache_disk})
+    accelerators: list[gcp.compute.InstanceGuestAcceleratorArgsDict] = []
+    if gpus is not None and gpus.attached:
+        accelerators.append({"type": gpus.accelerator, "count": gpus.count})
     return gcp.compute.Instance(
         f"{site.name}-instance",
         name=site.base_name,
@@ -61,6 +67,7 @@ def plain_instance(
         attached_disks=disks,
         network_interfaces=[interface],
         service_account={"email": parts.account, "scopes": list(SCOPES)},
+        guest_accelerators=accelerators or None,
         scheduling=limits,
         shielded_instance_config={
             "enable_secure_boot": True,

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_gcp as gcp
 
 from components.rendering.machine.rendered import RenderedMachine
-from components.targets.gcp.args import VmArgs
+from components.targets.gcp.args import Gpus, VmArgs
 from components.targets.gcp.network import Standing
 from components.targets.gcp.site import Site
 
@@ -46,10 +46,12 @@ class Scheduling:
     max_run_seconds: int | None
 
 
-def scheduling(*, spot: bool, max_run_seconds: int | None) -> Scheduling:
-    """Return what Spot and a run limit (in seconds) imply for each other.
+def scheduling(*, spot: bool, max_run_seconds: int | None, gpus: Gpus | None) -> Scheduling:
+    """Return what Spot, a run limit (in seconds) and GPUs imply for each other.
 
     What Google stops, it keeps: the boot disk and the instance stay, and `up` starts them again.
+    A machine with GPUs can't be moved to another host: maintenance ends it, and one that no limit
+    stops on purpose is then started again by Google.
     """
     limited = spot or max_run_seconds is not None
     return Scheduling(
@@ -57,7 +59,7 @@ def scheduling(*, spot: bool, max_run_seconds: int | None) -> Scheduling:
         preemptible=spot,
         # A machine that is stopped on purpose must not come back by itself.
         automatic_restart=not limited,
-        on_host_maintenance="TERMINATE" if spot else "MIGRATE",
+        on_host_maintenance="TERMINATE" if spot or gpus is not None else "MIGRATE",
         instance_termination_action="STOP" if limited else None,
         max_run_seconds=max_run_seconds,
     )

@@ -199,7 +199,7 @@ def _is_group(args: VmArgs) -> bool:
 
 def _refuse(args: VmArgs, place: Place) -> None:
     """Raise for what can't be, before anything is registered."""
-    plan = args["plan"]
+    plan, gpus = args["plan"], args.get("gpus")
     for server in plan.servers:
         form_for(server.launch, place)
     network.by_version(args["allowed_cidrs"])
@@ -207,6 +207,11 @@ def _refuse(args: VmArgs, place: Place) -> None:
         raise ValueError("dns_zone is set and the plan has no domain to put there: set domain too")
     if plan.tls is Tls.ACME and plan.domain is None:
         raise ValueError("tls acme needs a domain, which is what its certificate is for")
+    if (plan.gpus and plan.gpus.count) != (gpus and gpus.count):
+        raise ValueError(
+            f"the plan is for {plan.gpus and plan.gpus.count} GPUs, and the machine has "
+            f"{gpus and gpus.count}: give both the same"
+        )
     if not _is_group(args):
         if isinstance(plan.stop, ResizeGroup):
             raise ValueError("the plan stops a group, and spot_recovery none makes none: use mig")

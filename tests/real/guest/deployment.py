@@ -1,4 +1,4 @@
-"""`cpu-vm` as deployed: what is rendered, the secrets beside it, and who talks to the endpoint."""
+"""A machine as deployed: what is rendered, the secrets beside it, and who talks to the endpoint."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
 
 from components.rendering.machine.plan import CACHE_DISK
+from components.settings import Settings
 from guest.cloud import URL, Cloud
 from guest.internet import Site
 from guest.machine import Machine
 from guest.namespace import EXTERNAL
 from scripts.bootstrap.places import this_checkout
 from scripts.models.stand_in import write_stand_in
-from stacks import PROGRAMS, cpu_vm, gcp_vm
+from stacks import PROGRAMS, gcp_vm
 
 ROOT = this_checkout().root
 STACK = "boot-test"
 REPOSITORY, FILE = "example-org/stand-in-GGUF", "stand-in.gguf"
+EMBEDDER = "example-org/stand-in-embedder-GGUF:stand-in-embedder.gguf"
+"""A model that makes embeddings alone."""
 LOCKS = ("machine", "llama-wheel", "go")
 GO_MODULE = ROOT / "components/rendering/files/caddy-build"
 KEYS_SECONDS = 75
@@ -34,8 +38,8 @@ KEYS_SECONDS = 75
 Result = TypeVar("Result")
 
 
-def files(**changed: str | None) -> Mapping[str, str]:
-    """Return what the stack is rendered to; a setting that is None is left out."""
+def settings(program: str = "cpu-vm", **changed: str | None) -> Settings:
+    """Return the settings of a stack of `program`; a setting that is None is left out."""
     raw = {
         "gcp:project": "example-project",
         "gcp:zone": "europe-west4-a",
@@ -47,7 +51,13 @@ def files(**changed: str | None) -> Mapping[str, str]:
         "slots": "2",
     } | changed
     given = {key: value for key, value in raw.items() if value is not None}
-    return cpu_vm.files(PROGRAMS["cpu-vm"].settings(given), STACK)
+    return PROGRAMS[program].settings(given)
+
+
+def files(program: str = "cpu-vm", **changed: str | None) -> Mapping[str, str]:
+    """Return what the stack is rendered to; a setting that is None is left out."""
+    module = import_module(f"stacks.{PROGRAMS[program].module}")
+    return module.files(settings(program, **changed), STACK)
 
 
 @dataclass
@@ -78,9 +88,9 @@ class Deployment:
             environment={"KEY": self.keys["default"], "CA": self.certificate},
         )
 
-    def assert_verified(self) -> dict[str, Any]:
+    def assert_verified(self, *options: str) -> dict[str, Any]:
         """Verify, and return the receipt."""
-        done = self.verify("--wait-seconds", "60")
+        done = self.verify("--wait-seconds", "60", *options)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.machine.tail()}"
         receipt = json.loads(done.stdout)
         assert receipt["status"] == "passed"
@@ -134,19 +144,28 @@ def new_key() -> str:
 def made_cloud(
     folder: Path, locks: Sequence[str] = LOCKS, more: Mapping[str, Site] | None = None
 ) -> Cloud:
-    """Return a cloud whose hub has the stand-in model, which is made in `folder`.
+    """Return a cloud whose hub has the stand-in models, which are made in `folder`.
 
     PyPI has what the hashed `locks` name, and `more` are further sites.
     """
     made = Cloud([ROOT / "requirements" / f"{name}.txt" for name in locks], GO_MODULE, more)
     write_stand_in(folder / FILE)
     made.hub.put(REPOSITORY, {FILE: (folder / FILE).read_bytes()})
+    repository, _, file = EMBEDDER.partition(":")
+    write_stand_in(folder / file, pools=True)
+    made.hub.put(repository, {file: (folder / file).read_bytes()})
     return made
 
 
 def deploy(cloud: Cloud, disk_content: Path | None, **changed: str | None) -> Deployment:
-    """Return a machine that is off, with the secrets that it will read."""
-    rendered = files(**changed)
+    """Return a machine of `cpu-vm` that is off, with the secrets that it will read."""
+    return deploy_files(cloud, disk_content, files(**changed))
+
+
+def deploy_files(
+    cloud: Cloud, disk_content: Path | None, rendered: Mapping[str, str]
+) -> Deployment:
+    """Return a machine that is off and gets what was `rendered`, with its secrets."""
     certificate, key = own_authority()
     machine = cloud.machine(
         rendered["user-data.yaml"], rendered["startup-script.sh"], CACHE_DISK, disk_content

@@ -64,7 +64,7 @@ def llama_image(server: Path) -> Image:
     the server no longer listens on by itself.
     """
     return _image(
-        [_userland(), _layer({"/app/llama-server": server, **_libraries(server)})],
+        [_userland(), _layer(server_files(server))],
         {
             "Env": [_PATH, "LLAMA_ARG_HOST=0.0.0.0"],
             "WorkingDir": "/app",
@@ -72,6 +72,11 @@ def llama_image(server: Path) -> Image:
             "Entrypoint": ["/app/llama-server"],
         },
     )
+
+
+def server_files(server: Path) -> Mapping[str, Path]:
+    """Return what an image of llama.cpp's has of its own: the program and what it loads."""
+    return {"/app/llama-server": server, **_libraries(server)}
 
 
 def _userland() -> Layer:

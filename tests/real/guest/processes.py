@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -25,6 +27,11 @@ def can_reach(machine: Machine, unit: str, address: str) -> bool:
     """Whether a process among those of the service `unit` gets an answer on `address`'s port 80."""
     group = machine.good("systemctl", "show", "--property=ControlGroup", "--value", unit).strip()
     assert group, f"{unit} does not run"
+    return group_can_reach(machine, group, address)
+
+
+def group_can_reach(machine: Machine, group: str, address: str) -> bool:
+    """Whether a process in the control group `group` gets an answer on `address`'s port 80."""
     joined = 'echo $$ >"/sys/fs/cgroup$1/cgroup.procs" || exit 99'
     asked = 'exec curl --silent --max-time 3 --output /dev/null "http://$2/"'
     status = machine.run("sh", "-c", f"{joined}; {asked}", "sh", group, address).status
@@ -32,31 +39,43 @@ def can_reach(machine: Machine, unit: str, address: str) -> bool:
     return status == 0
 
 
-def engine_of(machine: Machine) -> psutil.Process:
-    """Return the process that serves the model."""
-    unit = "llm-endpoint-server-chat.service"
-    pid = machine.good("systemctl", "show", "--property=MainPID", "--value", unit).strip()
+def engine_of(machine: Machine, container: str | None = None) -> psutil.Process:
+    """Return the process that serves the model; with a `container`, that one's."""
+    if container is None:
+        unit = "llm-endpoint-server-chat.service"
+        pid = machine.good("systemctl", "show", "--property=MainPID", "--value", unit).strip()
+    else:
+        pid = str(inspected(machine, container)["State"]["Pid"])
     for process in psutil.Process(machine.leader()).children(recursive=True):
         status = Path(f"/proc/{process.pid}/status").read_text()
-        if re.search(rf"^NSpid:.*\s{pid}$", status, re.MULTILINE):
+        # A container has no pid 1 of its own in the middle: the guest's is the second number.
+        ids = re.search(r"^NSpid:\s+\d+\s+(\d+)", status, re.MULTILINE)
+        if ids is not None and ids[1] == pid:
             return process
-    raise AssertionError(f"no process of the guest is {unit}'s main process {pid}")
+    raise AssertionError(f"no process of the guest has the pid {pid} of the model's server")
+
+
+def inspected(machine: Machine, container: str) -> dict[str, Any]:
+    """Return what `docker inspect` says of a container."""
+    (found,) = json.loads(machine.good("docker", "container", "inspect", container))
+    return found
 
 
 class Slowed:
-    """Lets a process run for 2 % of the time, as a far larger model would answer."""
+    """Lets a process run `seconds` of every `seconds + pause`, as a far larger model would answer."""
 
-    def __init__(self, process: psutil.Process) -> None:
+    def __init__(self, process: psutil.Process, seconds: float = 0.01, pause: float = 0.49) -> None:
         self._process = process
+        self._seconds, self._pause = seconds, pause
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._slow, daemon=True)
 
     def _slow(self) -> None:
         while not self._ends.is_set():
             self._process.suspend()
-            self._ends.wait(0.49)
+            self._ends.wait(self._pause)
             self._process.resume()
-            self._ends.wait(0.01)
+            self._ends.wait(self._seconds)
 
     def __enter__(self) -> None:
         self._thread.start()

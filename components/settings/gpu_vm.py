@@ -1,0 +1,399 @@
+"""The keys of `gpu-vm`, the endpoint on a GPU machine in Google Cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from components import gpu_fit
+from components.catalogue.gcp import CatalogueError, MachineType, catalogue, find_machine_type
+from components.catalogue.gcp_gpu import (
+    DEFAULT_TYPE,
+    Fit,
+    Gpu,
+    check_attachment,
+    ending,
+    find_gpu,
+    find_gpu_machine_type,
+    gpu_not_in_zone,
+    gpus_of,
+    machine_not_in_zone,
+    only_spot,
+    which_fit,
+)
+from components.container_images import BUILD, ContainerImageError, container
+from components.engines import vllm
+from components.launch import Accelerator
+from components.model_reference import shown
+from components.settings.base import Check, Problem
+from components.settings.gcp_vm import GcpVmSettings, image_of
+from components.settings.gpu_serving import GpuServing
+
+NO_GPU = "none"
+"""The value of `gpu` that serves on the processor."""
+
+_IMAGES = ("ubuntu-24.04-nvidia-580", "ubuntu-24.04", "debian-12")
+_DRIVER_IMAGE, *_PLAIN_IMAGES = _IMAGES
+_SYSTEM_BYTES = 2**30
+_ATTACHABLE_TO = "n1"
+_VLLM_BOOT_GB = 120
+_VLLM_CAPABILITY = (7, 5)
+
+
+def _machine_type(value: str) -> str:
+    try:
+        find_gpu_machine_type(value)
+    except CatalogueError as error:
+        # Without a GPU (gpu none) any machine serves.
+        try:
+            find_machine_type(value)
+        except CatalogueError as other:
+            of_processors = value.partition("-")[0] in catalogue().series
+            raise ValueError(str(other if of_processors else error)) from None
+    return value
+
+
+def _gpu(value: str) -> str:
+    if value == NO_GPU:
+        return value
+    try:
+        return find_gpu(value).name
+    except CatalogueError as error:
+        raise ValueError(f"{error} (or {NO_GPU}, to serve on the processor)") from None
+
+
+def _image(value: str) -> str:
+    return image_of(value, _IMAGES)
+
+
+class GpuVmSettings(GpuServing, GcpVmSettings):
+    """The keys of `gpu-vm`, the endpoint on a GPU machine in Google Cloud."""
+
+    machine_type: Annotated[str, AfterValidator(_machine_type)] = Field(
+        default=DEFAULT_TYPE,
+        description="A machine type of the zone: one with GPUs built in (`g2-standard-8` has one "
+        "L4), or an `n1` machine with `gpu`.",
+    )
+    gpu: Annotated[str, AfterValidator(_gpu)] | None = Field(
+        default=None,
+        description="The GPU to attach to an `n1` machine, such as `t4`. `none`: serve on the "
+        "processor, from the same containers. Unset: what the machine type has.",
+    )
+    gpu_count: int | None = Field(
+        default=None,
+        ge=1,
+        le=16,
+        description="How many GPUs are attached to an `n1` machine. Unset: one.",
+    )
+    image: Annotated[str, AfterValidator(_image)] = Field(
+        default=_DRIVER_IMAGE,
+        description="What the machine boots: `ubuntu-24.04-nvidia-580`, which has NVIDIA's driver, "
+        "or an image's or image family's path; without a GPU also `ubuntu-24.04` or `debian-12`. "
+        "`scripts/up` records the image that a family stands for.",
+    )
+    boot_gb: int = Field(
+        default=60,
+        ge=30,
+        le=2000,
+        description="GB of the boot disk, which holds the system and the engine's image; vLLM's "
+        "takes at least 120.",
+    )
+
+    def machine(self) -> MachineType | None:
+        """Return the machine type's facts; None where the catalogue does not know it."""
+        try:
+            return find_gpu_machine_type(self.machine_type)
+        except CatalogueError:
+            return find_machine_type(self.machine_type)
+
+    def gpus(self) -> tuple[Gpu, int] | None:
+        """Return the machine's GPUs and how many; None where it serves on its processor.
+
+        Of a machine type that the catalogue does not know, they are what `gpu` says.
+        """
+        if self.gpu == NO_GPU:
+            return None
+        built_in = gpus_of(self.machine_type)
+        if built_in is not None or self.gpu is None:
+            return built_in
+        return find_gpu(self.gpu), self.gpu_count or 1
+
+    @property
+    def attached(self) -> bool:
+        """Whether the GPUs are attached to the machine, rather than built into its type."""
+        machine = self.machine()
+        return (
+            machine is not None and self.gpus() is not None and gpus_of(self.machine_type) is None
+        )
+
+    def not_in(self, zone: str) -> str | None:
+        """Return why the machine or its GPU can't be had in `zone`; None where it can be."""
+        gpus = self.gpus()
+        if gpus_of(self.machine_type) is not None:
+            return machine_not_in_zone(self.machine_type, zone)
+        missing = super().not_in(zone)
+        return missing or (gpu_not_in_zone(gpus[0], zone) if gpus and self.attached else None)
+
+    def shortfall(self) -> gpu_fit.Shortfall | None:
+        """Return what the GPUs lack for the chat model; None where it is likely to fit."""
+        gpus, need = self.gpus(), self.need()
+        if gpus is None or need is None:
+            return None
+        offers = self._offers(gpus[0])
+        return gpu_fit.shortfall(need, self.asked(gpus), self.sharing(gpus), offers)
+
+    def asked(self, gpus: tuple[Gpu, int]) -> gpu_fit.Asked:
+        """Return how the chat model is served on `gpus`, for reckoning their memory."""
+        tuned = self.tuned(gpus, self.machine())
+        return gpu_fit.Asked(
+            engine=self.engine,
+            context_tokens=tuned.context_tokens,
+            slots=tuned.slots,
+            kv_type=tuned.kv_type,
+            gpu_layers=self.offloaded_layers,
+            beside=self.beside(),
+        )
+
+    def _offers(self, gpu: Gpu) -> list[Fit]:
+        """Return the machines with GPUs that can be had in the zone and that the engine takes.
+
+        Those whose end is known are among them only for who has such a `gpu` already.
+        """
+        return [
+            fit
+            for fit in which_fit(0)
+            if gpu_not_in_zone(fit.gpu, self.zone) is None
+            and machine_not_in_zone(fit.machine, self.zone) is None
+            and (self.split_mode != "none" or fit.gpus == 1)
+            and (self.spot or only_spot(fit.machine) is None)
+            and (fit.gpu == gpu or ending(fit.gpu) is None)
+            and (
+                self.engine != vllm.NAME or _numbers(fit.gpu.compute_capability) >= _VLLM_CAPABILITY
+            )
+        ]
+
+    def checks(self) -> Iterator[Check]:
+        """Return what the keys must fit together for."""
+        yield from super().checks()
+        for reads, find in _CHECKS:
+            yield Check(frozenset(reads), partial(find, self))
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what has no effect, what ends, and what may not do."""
+        said = [*super().warnings()]
+        gpus = self.gpus()
+        if not self.spot:
+            said.append(only_spot(self.machine_type) or "")
+        if gpus is not None:
+            said.append(ending(gpus[0]) or "")
+        short = self.shortfall()
+        if short is not None and not short.surely:
+            said.append(
+                f"model {shown(self.model)}: {short.said}; the machine reckons with the model's "
+                f"own header before it serves; {short.offered}"
+            )
+        return tuple(one for one in said if one)
+
+
+def _gpus_go_with_the_type(settings: GpuVmSettings) -> Iterator[Problem]:
+    machine, built_in = settings.machine(), gpus_of(settings.machine_type)
+    if machine is None:
+        if settings.gpu is None:
+            yield Problem(
+                "gpu",
+                f"the catalogue does not know which GPUs {settings.machine_type} has built in: "
+                "say it, with gpu_count where it is more than one",
+                "scripts/pulumi config set gpu l4, or scripts/pulumi config set gpu none",
+            )
+    elif built_in is not None:
+        yield from _built_in_are_not_attached(settings, *built_in)
+    elif settings.gpu is None:
+        yield _no_gpu(machine)
+    elif settings.gpu == NO_GPU:
+        if settings.gpu_count is not None:
+            yield Problem("gpu_count", "gpu is none", "scripts/pulumi config rm gpu_count")
+    elif said := check_attachment(machine, find_gpu(settings.gpu), settings.gpu_count or 1):
+        yield Problem("gpu" if settings.gpu_count is None else "gpu_count", said)
+
+
+def _built_in_are_not_attached(settings: GpuVmSettings, gpu: Gpu, count: int) -> Iterator[Problem]:
+    said = f"{settings.machine_type} has its GPUs built in ({count} {gpu.name})"
+    if settings.gpu == NO_GPU:
+        yield Problem(
+            "gpu",
+            f"{said}, which would be paid for and not used",
+            "scripts/pulumi config rm gpu, or scripts/pulumi config set machine_type n2-standard-8",
+        )
+    elif settings.gpu not in {None, gpu.name}:
+        yield Problem("gpu", said, "scripts/pulumi config rm gpu")
+    if settings.gpu_count not in {None, count}:
+        yield Problem("gpu_count", said, "scripts/pulumi config rm gpu_count")
+
+
+def _no_gpu(machine: MachineType) -> Problem:
+    takes = machine.series.name == _ATTACHABLE_TO
+    return Problem(
+        "gpu",
+        f"{machine.name} has no GPU built in{', but takes one' if takes else ''}; with none it "
+        "serves on its processor",
+        f"scripts/pulumi config set {'gpu t4' if takes else f'machine_type {DEFAULT_TYPE}'}, or "
+        "scripts/pulumi config set gpu none",
+    )
+
+
+def _vllm_has_a_gpu(settings: GpuVmSettings) -> Iterator[Problem]:
+    if settings.engine != vllm.NAME or settings.gpu != NO_GPU:
+        return
+    yield Problem(
+        "engine",
+        "vLLM serves on NVIDIA GPUs, and gpu is none",
+        "scripts/pulumi config rm gpu, or scripts/pulumi config set engine llama_cpp",
+    )
+
+
+def _image_has_the_driver(settings: GpuVmSettings) -> Iterator[Problem]:
+    if settings.gpus() is None or settings.image not in _PLAIN_IMAGES:
+        return
+    yield Problem(
+        "image",
+        "it has no NVIDIA driver, which the machine's GPUs need",
+        f"scripts/pulumi config set image {_DRIVER_IMAGE}",
+    )
+
+
+def _engines_image_knows_the_gpu(settings: GpuVmSettings) -> Iterator[Problem]:
+    gpus = settings.gpus()
+    if settings.engine == vllm.NAME and (gpus is None or settings.container_image == BUILD):
+        return
+    if gpus is None and settings.gpu != NO_GPU:
+        return
+    accelerator = Accelerator.CPU if gpus is None else Accelerator.CUDA
+    try:
+        cuda = container(settings.engine, accelerator, settings.container_image).cuda
+    except ContainerImageError as error:
+        yield Problem("container_image", str(error))
+        return
+    # What an image of one's own is made for is not known: the machine asks it.
+    if gpus is not None and not settings.has_own_image:
+        yield from _gpu_is_supported(gpus[0], settings.engine, cuda)
+
+
+def _gpu_is_supported(gpu: Gpu, engine: str, cuda: str | None) -> Iterator[Problem]:
+    other = (
+        "scripts/pulumi config set gpu t4, or "
+        f"scripts/pulumi config set machine_type {DEFAULT_TYPE}"
+    )
+    if engine == vllm.NAME and _numbers(gpu.compute_capability) < _VLLM_CAPABILITY:
+        yield Problem(
+            "gpu",
+            f"vLLM takes GPUs of compute capability {'.'.join(map(str, _VLLM_CAPABILITY))} and "
+            f"more, and the {gpu.name} has {gpu.compute_capability}; llama.cpp serves on it",
+            f"{other}, or scripts/pulumi config set engine llama_cpp",
+        )
+    elif cuda and gpu.last_cuda and _numbers(cuda)[0] > gpu.last_cuda:
+        yield Problem(
+            "gpu",
+            f"the pinned image is made with CUDA {cuda}, and the {gpu.name} ({gpu.generation}) is "
+            f"supported up to CUDA {gpu.last_cuda}: an image of that may be set (container_image)",
+            other,
+        )
+    elif cuda and _numbers(cuda) < _numbers(gpu.first_cuda):
+        yield Problem(
+            "container_image",
+            f"the pinned image is made with CUDA {cuda}, and the {gpu.name} ({gpu.generation}) "
+            f"takes {gpu.first_cuda} or later",
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _several_gpus_are_split(settings: GpuVmSettings) -> Iterator[Problem]:
+    gpus = settings.gpus()
+    if settings.engine == vllm.NAME:
+        return
+    if settings.gpu == NO_GPU:
+        given = {"split_mode": settings.split_mode, "gpu_layers": settings.offloaded_layers}
+        for key in (key for key, value in given.items() if value is not None):
+            yield Problem(key, "gpu is none", f"scripts/pulumi config rm {key}")
+    elif settings.split_mode is not None and gpus is not None and gpus[1] == 1:
+        yield Problem(
+            "split_mode",
+            f"the machine has one GPU ({gpus[0].name}), which nothing is split over",
+            "scripts/pulumi config rm split_mode",
+        )
+
+
+def _boot_disk_holds_the_image(settings: GpuVmSettings) -> Iterator[Problem]:
+    if settings.engine != vllm.NAME or settings.boot_gb >= _VLLM_BOOT_GB:
+        return
+    yield Problem(
+        "boot_gb",
+        "vLLM's image has 9 GB to fetch and over 20 unpacked, and what it compiles lies beside it: "
+        f"it takes {_VLLM_BOOT_GB} or more",
+        f"scripts/pulumi config set boot_gb {_VLLM_BOOT_GB}",
+    )
+
+
+def _model_fits_the_gpus(settings: GpuVmSettings) -> Iterator[Problem]:
+    short = settings.shortfall()
+    if short is None or not short.surely:
+        return
+    steps = [
+        f"scripts/pulumi config set {change.key} {change.value}"
+        for change in short.changes
+        if change.key is not None
+    ]
+    yield Problem("model", f"{short.said}; {short.offered}", ", or ".join(steps) or None)
+
+
+def _rest_fits_the_memory(settings: GpuVmSettings) -> Iterator[Problem]:
+    machine, gpus, need = settings.machine(), settings.gpus(), settings.need()
+    if machine is None or need is None:
+        return
+    if gpus is not None:
+        rest = gpu_fit.left_to_the_processor(need, settings.asked(gpus)).least
+    else:
+        rest = need.weights.least if settings.gpu == NO_GPU else 0
+    missing = rest + _SYSTEM_BYTES - machine.memory_bytes
+    if missing <= 0:
+        return
+    layers = "" if gpus is None else f" gpu_layers {settings.gpu_layers} leaves to the processor"
+    yield Problem(
+        "machine_type",
+        f"it has {machine.memory_bytes / 2**30:g} GB of memory, and by its name the model takes at "
+        f"least {gpu_fit.gb(rest)} of it{layers}: {gpu_fit.gb(missing)} are missing; take a "
+        "smaller model or quantisation, or a machine with more memory",
+    )
+
+
+_MEMORY_KEYS = (
+    *("engine", "model", "embeddings_model", "context_tokens", "slots", "kv_type", "threads"),
+    *(
+        "split_mode",
+        "flash_attention",
+        "gpu_layers",
+        "machine_type",
+        "gpu",
+        "gpu_count",
+        "gcp:zone",
+        "spot",
+    ),
+)
+_CHECKS: tuple[tuple[tuple[str, ...], Callable[[GpuVmSettings], Iterator[Problem]]], ...] = (
+    (("machine_type", "gpu", "gpu_count"), _gpus_go_with_the_type),
+    (("engine", "gpu"), _vllm_has_a_gpu),
+    (("image", "machine_type", "gpu"), _image_has_the_driver),
+    (("engine", "machine_type", "gpu", "container_image"), _engines_image_knows_the_gpu),
+    (
+        ("engine", "split_mode", "gpu_layers", "machine_type", "gpu", "gpu_count"),
+        _several_gpus_are_split,
+    ),
+    (("engine", "boot_gb"), _boot_disk_holds_the_image),
+    (_MEMORY_KEYS, _model_fits_the_gpus),
+    (_MEMORY_KEYS, _rest_fits_the_memory),
+)

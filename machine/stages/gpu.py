@@ -1,0 +1,185 @@
+"""Stage `gpu`: what has to hold before a server may count on the machine's GPUs.
+
+The driver answers and sees them all, it runs the CUDA version of each image, and a container of
+each image sees them too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from machine import docker, gpus
+from machine.commands import Command, Result
+from machine.config import Config, Container, MachineGpus, PulledImage
+from machine.errors import Permanent, StageError, Temporary
+from machine.gpus import Gpu
+from machine.world import World
+
+# With cgroups of systemd's, a `systemctl daemon-reload` takes the GPUs from running containers
+# unless their devices are found below /dev/char (NVIDIA/nvidia-container-toolkit, issue 48).
+_LINK_DEVICES = ("nvidia-ctk", "system", "create-dev-char-symlinks", "--create-all")
+_TOOLKIT = "nvidia-container-toolkit"
+_RUN_SECONDS = 300
+_NO_DRIVER_FOR_GPUS = "could not select device driver"
+_UNSATISFIED = re.compile(r"unsatisfied condition: ([^,\n]+)")
+_CUDA_VARIABLE = "CUDA_VERSION="
+
+
+def run(config: Config, world: World) -> str:
+    """Have the GPUs ready for containers; raises `Permanent` with both versions that don't agree.
+
+    Raises `Temporary` where the driver or Docker does not answer.
+    """
+    if config.gpus is None:
+        return "the machine is to have no GPUs"
+    found = gpus.ask(world)
+    check_count(config.gpus, found)
+    images = {
+        name: engine for name, engine in config.engines.items() if isinstance(engine, Container)
+    }
+    versions = {name: _cuda(container, world) for name, container in images.items()}
+    for name, container in images.items():
+        check_driver(container, versions[name], found)
+    linked = world.run(Command("linking the GPUs' devices", _LINK_DEVICES))
+    for container in images.values():
+        _try(container, config.gpus, found, world)
+    return _told(found, versions, linked)
+
+
+def check_count(wanted: MachineGpus, found: tuple[Gpu, ...]) -> None:
+    """Raise `Permanent` unless the driver sees as many GPUs as the plan has."""
+    if len(found) >= wanted.count:
+        return
+    seen = f"sees {len(found)}: {', '.join(gpu.name for gpu in found)}" if found else "sees none"
+    raise Permanent(
+        f"the machine is to have {wanted.count} GPUs ({wanted.model}), and its driver {seen}\n"
+        "next: see whether the machine type has that many (config keys machine_type, gpu, "
+        "gpu_count), and whether the boot image's driver is for this GPU (scripts/pulumi config "
+        f"set image {gpus.BOOT_IMAGE}), then scripts/up"
+    )
+
+
+def check_driver(container: Container, cuda: str | None, found: tuple[Gpu, ...]) -> None:
+    """Raise `Permanent` where the driver, or a GPU, does not run the CUDA version of an image.
+
+    `cuda` None is not known, and not checked: Docker and the program in the image tell then.
+    """
+    if cuda is None:
+        return
+    name = container.image.name
+    for gpu in found:
+        if not gpus.has_code(gpu.compute_capability, cuda):
+            raise Permanent(
+                f"the image {name} is of CUDA {cuda}, which has no code for the {gpu.name} "
+                f"(compute capability {gpu.compute_capability}; CUDA 13 begins at 7.5)\n"
+                f"next: {_other_image(container, gpu) or 'take an image of CUDA 12'}, or take a "
+                "machine with a newer GPU, then scripts/up"
+            )
+        if not gpus.runs(gpu.driver, cuda):
+            raise Permanent(
+                f"the image {name} is of CUDA {cuda}, which needs the NVIDIA driver "
+                f"{gpus.least_driver(cuda)} or later, and the machine has {gpu.driver}\n"
+                f"next: {_ways(container, cuda, gpu)}, then scripts/up"
+            )
+
+
+def _cuda(container: Container, world: World) -> str | None:
+    """Return the CUDA version of an image: the plan's, else what NVIDIA's base images state."""
+    if container.cuda is not None:
+        return container.cuda
+    template = "{{range .Config.Env}}{{println .}}{{end}}"
+    variables = docker.inspect(container.image.name, template, world) or ""
+    for line in variables.splitlines():
+        if line.startswith(_CUDA_VARIABLE):
+            return line.removeprefix(_CUDA_VARIABLE)
+    return None
+
+
+def _try(container: Container, wanted: MachineGpus, found: tuple[Gpu, ...], world: World) -> None:
+    """Run nvidia-smi in a container of the image, bounded as servers are."""
+    image = container.image.name
+    words = (
+        *("docker", "run", *docker.SERVER_OPTIONS, "--gpus=all", "--network=none"),
+        *("--env=NVIDIA_DRIVER_CAPABILITIES=compute,utility", "--entrypoint=nvidia-smi"),
+        *(image, *gpus.QUERY),
+    )
+    command = Command(f"asking for the GPUs in {image}", words, _RUN_SECONDS)
+    result = world.run(command)
+    if _says(result, _NO_DRIVER_FOR_GPUS):
+        # Docker looks for the toolkit when it starts, and may have been there before it.
+        world.say(f"restarting Docker, which has to find {_TOOLKIT}")
+        docker.restart(world)
+        result = world.run(command)
+    if result.code != 0:
+        raise _refused(container, found, result)
+    try:
+        seen = len(gpus.parse(result.output))
+    except ValueError as error:
+        raise Temporary(f"nvidia-smi in {image} can't be understood: {error}", result.log) from None
+    if seen < wanted.count:
+        raise Temporary(
+            f"a container of {image} sees {seen} GPUs, and the machine has {len(found)}", result.log
+        )
+
+
+def _refused(container: Container, found: tuple[Gpu, ...], result: Result) -> StageError:
+    image = container.image.name
+    if _says(result, _NO_DRIVER_FOR_GPUS):
+        return Permanent(
+            f"Docker gives no GPUs to containers: it does not find {_TOOLKIT}\n"
+            "next: render the stack anew with the same version of this project as the machine has",
+            result.log,
+        )
+    condition = _UNSATISFIED.search("\n".join(result.log))
+    if condition is not None and found:
+        text = condition[1].strip()
+        cuda = ".".join(map(str, gpus.numbers(text))) if "cuda" in text else None
+        return Permanent(
+            f"the image {image} requires {text}, and the machine has the NVIDIA driver "
+            f"{found[0].driver}\nnext: {_ways(container, cuda, found[0])}, then scripts/up",
+            result.log,
+        )
+    return Temporary(
+        f"nvidia-smi failed in a container of {image}: docker ended with {result.code}\n"
+        "next: it is tried again by itself; if it stays, see the log",
+        result.log,
+    )
+
+
+def _ways(container: Container, cuda: str | None, gpu: Gpu) -> str:
+    """Return what would bring driver and image together, as commands."""
+    ways: list[str] = []
+    if other := _other_image(container, gpu):
+        ways.append(other)
+    if newer := gpus.newer_driver(cuda or ""):
+        ways.append(f"scripts/pulumi config set image {newer}")
+    else:
+        ways.append(f"set image to one with the NVIDIA driver {gpus.least_driver(cuda or '')}")
+    return ", or ".join(ways)
+
+
+def _other_image(container: Container, gpu: Gpu) -> str | None:
+    if not isinstance(container.image, PulledImage):
+        return None
+    reference = container.image.reference
+    other = gpus.older_image(reference, gpu.driver, gpu.compute_capability)
+    return other and f"scripts/pulumi config set container_image {other}"
+
+
+def _told(found: tuple[Gpu, ...], versions: Mapping[str, str | None], linked: Result) -> str:
+    cudas = ", ".join(
+        f"{name} of CUDA {cuda}" if cuda else f"{name} of an unknown CUDA version"
+        for name, cuda in versions.items()
+    )
+    told = f"{len(found)} × {found[0].name}, driver {found[0].driver}, for {cudas or 'no image'}"
+    if linked.code != 0:
+        told += (
+            f"; nvidia-ctk ended with {linked.code}, so that a daemon-reload of systemd's may take "
+            "the GPUs from a running server"
+        )
+    return told
+
+
+def _says(result: Result, text: str) -> bool:
+    return result.code != 0 and any(text in line for line in result.log)

@@ -1,0 +1,131 @@
+"""`pulumi up` that goes on with the next zone where one has no room for the machine."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from scripts.bootstrap import event_log, exported, stack, zones
+from scripts.bootstrap.console import BootstrapError, note
+from scripts.bootstrap.environment import Prepared
+from scripts.bootstrap.zones import Configured, Standing
+
+# Each try is another zone of the list; this only bounds what a broken one could do.
+MAX_ZONES = 100
+
+Up = Callable[[Sequence[str], Mapping[str, str]], int]
+"""Runs `pulumi up` with more arguments and variables; returns its exit status."""
+
+
+def up(ready: Prepared, name: str, run: Up, *, give_up_cache: bool) -> int:
+    """Bring `name` up in the first of its zones with room, its own first; return the exit status.
+
+    Raises `BootstrapError` where no zone has room, and where the machine must not leave the one
+    that has none: its cache disk may hold data that `give_up_cache` does not give up.
+    """
+    tried: list[str] = []
+    for _ in range(MAX_ZONES):
+        status, failed = _up_once(run)
+        if status == 0 or not event_log.no_room(failed):
+            _say_quotas(event_log.quotas(failed), name)
+            return status
+        found = configured(ready, name)
+        tried.append(found.zone)
+        following = found.following(tried)
+        if following is None:
+            raise zones.nowhere(found, tried, name)
+        standing = _standing(ready, name)
+        zones.refuse_to_leave(standing, found.zone, name, give_up_cache=give_up_cache)
+        _move(ready, name, found, following, standing)
+    raise AssertionError("zones are finite")
+
+
+def refuse_without_zones(ready: Prepared, name: str) -> None:
+    """Raise `BootstrapError` where the machine of `name` has no other zone to go to."""
+    found = configured(ready, name)
+    if found.following([found.zone]) is None:
+        raise BootstrapError(
+            f"{zones.MOVE_CACHE} is for a machine with other zones to go to, and zones of {name} "
+            f"names none beside {found.zone}",
+            f'scripts/pulumi config set zones "{found.zone} ZONE" --stack {name}',
+        )
+
+
+def configured(ready: Prepared, name: str) -> Configured:
+    """Return what the stack's configuration says of zones. Raises `BootstrapError`."""
+    said = _pulumi(ready, ["config", "--json", "--stack", name], f"the configuration of {name}")
+    return zones.configured(cast("dict[str, object]", json.loads(said)))
+
+
+def _up_once(run: Up) -> tuple[int, tuple[event_log.Failure, ...]]:
+    with tempfile.TemporaryDirectory(prefix="llm-endpoint-") as folder:
+        log = Path(folder) / "events.json"
+        status = run(["--event-log", str(log)], event_log.VARIABLES)
+        return status, event_log.failures(log)
+
+
+def _standing(ready: Prepared, name: str) -> Standing:
+    """Return what there is, as the cloud has it now: an up can be told not to look."""
+    found = exported.export(ready.checkout, name, ready.cli, ready.variables)
+    targets = [word for urn in zones.zonal(found) for word in ("--target", urn)]
+    if not targets:
+        return Standing()
+    words = ["refresh", "--yes", "--skip-preview", *targets, "--stack", name]
+    _pulumi(ready, words, f"whether a disk of {name} holds data")
+    return zones.standing(exported.export(ready.checkout, name, ready.cli, ready.variables))
+
+
+def _move(
+    ready: Prepared, name: str, found: Configured, following: str, standing: Standing
+) -> None:
+    """Clear the way to the zone `following`, and write down, in one piece, that it is the zone."""
+    # Where an up fails half-way, a deleted address may stay on a list of what is still to be
+    # deleted, and would be in the way of the next one in its region; and Compute Engine deletes no
+    # address that a machine has, be it a stopped one.
+    leaving = [
+        *standing.machines,
+        *(standing.addresses if _leaves_region(found, following) else ()),
+    ]
+    if leaving:
+        targets = [word for urn in leaving for word in ("--target", urn)]
+        words = ["destroy", "--yes", "--skip-preview", *targets, "--target-dependents"]
+        _pulumi(ready, [*words, "--stack", name], f"what {name} has in {found.zone}")
+    for disk in standing.disks:
+        if disk.protected:
+            # Nothing was ever on it. The one that follows is protected again.
+            words = ["state", "unprotect", disk.urn, "--yes", "--stack", name]
+            _pulumi(ready, words, f"the protection of {disk.name}")
+    changed = found.moved(following)
+    stack.configure(ready.checkout, name, changed, ready.cli, ready.variables)
+    keys = ", ".join(f"{key} = {value}" for key, value in changed.items())
+    lost = [disk.name for disk in standing.disks if disk.attached]
+    given_up = f", and gives up the disk {', '.join(lost)} ({zones.MOVE_CACHE})" if lost else ""
+    address = "; its address becomes another one" if _leaves_region(found, following) else ""
+    note(
+        f"\n  NO ROOM in {found.zone} for the machine of {name}. It goes to {following} "
+        f"(zones){given_up}{address}.\n  Written to its configuration: {keys}\n"
+    )
+
+
+def _leaves_region(found: Configured, following: str) -> bool:
+    return zones.region_of(found.zone) != zones.region_of(following)
+
+
+def _say_quotas(quotas: Sequence[str], name: str) -> None:
+    if quotas:
+        note(
+            f"note: the quota {', '.join(quotas)} is used up: that is no lack of room, and another "
+            f"zone of the region has no more of it. scripts/doctor {name} says where to ask for it"
+        )
+
+
+def _pulumi(ready: Prepared, words: Sequence[str], what: str) -> str:
+    """Return what the CLI printed; `BootstrapError` where it failed, with `what` it was about."""
+    done = stack.run(ready.checkout, ready.cli, ready.variables, words)
+    if done.returncode != 0:
+        said = stack.complaint(done) or done.stdout.strip()[-500:]
+        raise BootstrapError(f"{what} can't be seen to: {said}", "see that message")
+    return done.stdout

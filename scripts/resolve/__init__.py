@@ -1,0 +1,1 @@
+"""What a stack's configuration names loosely, looked up: `python -m scripts.resolve STACK`."""

@@ -1,0 +1,97 @@
+"""What the pinned builds of the container engines know."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from components.engines import known_flags, llama_cpp, vllm
+from components.engines.known_flags import BUILDS, flags_of, is_reserved, unknown
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+IMAGES = tomllib.loads((CHECKOUT / "pins.toml").read_text(encoding="utf-8"))["images"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "image"), [("llama_cpp", "llama_cpp_cuda"), ("llama_cpp", "llama_cpp_cpu")]
+)
+def test_the_listed_build_of_llama_cpp_is_the_pinned_one(engine: str, image: str):
+    assert IMAGES[image]["tag"].endswith(BUILDS[engine].partition(" ")[2])
+
+
+def test_the_listed_version_of_vllm_is_the_pinned_one():
+    assert BUILDS["vllm"].endswith(f" {IMAGES['vllm']['tag']}")
+
+
+@pytest.mark.parametrize(
+    "name", ["llama_cpp_server_flags", "llama_cpp_chat_templates", "vllm_server_flags"]
+)
+def test_each_list_says_which_build_it_is_of(name: str):
+    text = (CHECKOUT / "components" / "engines" / f"{name}.txt").read_text(encoding="utf-8")
+    build = BUILDS["vllm" if name.startswith("vllm") else "llama_cpp"].split()[-1]
+    assert re.search(rf"^# (Build|Version): {re.escape(build)}\b", text, re.MULTILINE)
+
+
+def test_the_lists_hold_names_alone():
+    for engine in BUILDS:
+        assert all(re.fullmatch(r"--?[A-Za-z0-9][A-Za-z0-9.-]*", one) for one in flags_of(engine))
+    names = (
+        *known_flags.chat_templates(),
+        *known_flags.tool_parsers(),
+        *known_flags.quantizations(),
+    )
+    assert all(re.fullmatch(r"[a-z0-9][A-Za-z0-9_.-]*", one) for one in names)
+    assert {"vicuna", llama_cpp.JINJA_TEMPLATE} <= set(known_flags.chat_templates())
+    assert "hermes" in known_flags.tool_parsers()
+    assert "awq" in known_flags.quantizations()
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ("llama_cpp", "--threads-batch 8 --threads-http 8 --cont-batching -ub 512 -fa on"),
+        ("llama_cpp", "--cache_ram -1 --seed -7"),
+        ("vllm", "--enforce-eager -O3 -pp 2 --max_num_batched_tokens 4096"),
+        ("vllm", "--compilation-config.mode 3 --dtype=half -O=2 --seed -1"),
+    ],
+)
+def test_flags_that_the_build_takes_are_let_through(engine: str, words: str):
+    assert unknown(engine, words.split()) == ()
+
+
+@pytest.mark.parametrize(
+    ("engine", "words", "said"),
+    [
+        ("llama_cpp", "--no-mmap", "llama-server b11459 has no flag --no-mmap; it is --load-mode"),
+        ("llama_cpp", "--flash-atn on", "did you mean --flash-attn"),
+        ("llama_cpp", "--seed=1", "takes the value of --seed as a word of its own"),
+        ("llama_cpp", "stray", "begins with a word that belongs to no flag"),
+        ("vllm", "--enforce-eagr", "vllm serve v0.31.0 has no flag --enforce-eagr; did you mean"),
+        ("vllm", "--disable-log-requests", "requests are not logged"),
+        ("vllm", "--swap-space 4", "vllm serve v0.31.0 has no flag --swap-space"),
+    ],
+)
+def test_a_flag_that_the_build_does_not_take_is_named_with_what_would_do(engine, words, said):
+    (sentence,) = unknown(engine, words.split())
+    assert said in sentence
+
+
+def test_no_value_is_repeated():
+    for engine in BUILDS:
+        said = unknown(engine, ["--nope=sk-secret", "--nope", "sk-secret"])
+        assert said
+        assert not any("sk-secret" in sentence for sentence in said)
+
+
+def test_what_a_key_sets_in_a_container_is_reserved_there():
+    for word in ("--gpu-layers", "-ngl", "--split_mode", "--chat-template", "--no-jinja", "--host"):
+        assert is_reserved("llama_cpp", word)
+    for word in ("--threads", "--cache-ram", "-ub", "--main-gpu"):
+        assert not is_reserved("llama_cpp", word)
+    assert is_reserved("vllm", "--api-key")
+
+
+def test_every_reserved_flag_of_vllm_is_one_that_it_takes():
+    listed = set(flags_of("vllm"))
+    assert set(vllm.RESERVED_FLAGS) <= listed
