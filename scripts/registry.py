@@ -198,8 +198,9 @@ def _get(
         raise
     except (OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        named = reason.strerror if isinstance(reason, OSError) else str(reason)
         raise RegistryError(
-            f"{image}: {_host(url)} can't be reached ({reason or type(reason).__name__})",
+            f"{image}: {_host(url)} can't be reached ({named or type(reason).__name__})",
             passing=True,
         ) from None
     if len(content) > _MANIFEST_BYTES:

@@ -109,8 +109,8 @@ def say_what_follows_a_stock_out(
         f"scripts/up {stack} tries them in turn"
     )
     pulumi.log.info(
-        f"should {settings.zone} have no room for a {settings.machine_type} "
-        f"(ZONE_RESOURCE_POOL_EXHAUSTED), next: {step}",
+        f"should {settings.zone} have no room for it (does not have enough resources), "
+        f"next: {step}",
         vm,
     )
 

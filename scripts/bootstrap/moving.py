@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ def up(ready: Prepared, name: str, run: Up, *, give_up_cache: bool) -> int:
     tried: list[str] = []
     for _ in range(MAX_ZONES):
         status, failed = _up_once(run)
-        if status == 0 or not event_log.no_room(failed):
+        if status == 0 or _was_ended(status) or not event_log.no_room(failed):
             _say_quotas(event_log.quotas(failed), name)
             return status
         found = configured(ready, name)
@@ -60,6 +61,11 @@ def configured(ready: Prepared, name: str) -> Configured:
     return zones.configured(cast("dict[str, object]", json.loads(said)))
 
 
+def _was_ended(status: int) -> bool:
+    """Whether a signal ended pulumi, a person's or another's; 255 is its own word for a failure."""
+    return 128 < status <= 128 + signal.NSIG
+
+
 def _up_once(run: Up) -> tuple[int, tuple[event_log.Failure, ...]]:
     with tempfile.TemporaryDirectory(prefix="llm-endpoint-") as folder:
         log = Path(folder) / "events.json"
@@ -69,11 +75,10 @@ def _up_once(run: Up) -> tuple[int, tuple[event_log.Failure, ...]]:
 
 def _standing(ready: Prepared, name: str) -> Standing:
     """Return what there is, as the cloud has it now: an up can be told not to look."""
-    found = exported.export(ready.checkout, name, ready.cli, ready.variables)
-    targets = [word for urn in zones.zonal(found) for word in ("--target", urn)]
-    if not targets:
-        return Standing()
-    words = ["refresh", "--yes", "--skip-preview", *targets, "--stack", name]
+    found = zones.standing(exported.export(ready.checkout, name, ready.cli, ready.variables))
+    if not found.zonal:
+        return found
+    words = ["refresh", "--yes", "--skip-preview", *_targets(found.zonal), "--stack", name]
     _pulumi(ready, words, f"whether a disk of {name} holds data")
     return zones.standing(exported.export(ready.checkout, name, ready.cli, ready.variables))
 
@@ -82,36 +87,36 @@ def _move(
     ready: Prepared, name: str, found: Configured, following: str, standing: Standing
 ) -> None:
     """Clear the way to the zone `following`, and write down, in one piece, that it is the zone."""
-    # Where an up fails half-way, a deleted address may stay on a list of what is still to be
-    # deleted, and would be in the way of the next one in its region; and Compute Engine deletes no
-    # address that a machine has, be it a stopped one.
-    leaving = [
-        *standing.machines,
-        *(standing.addresses if _leaves_region(found, following) else ()),
-    ]
-    if leaving:
-        targets = [word for urn in leaving for word in ("--target", urn)]
-        words = ["destroy", "--yes", "--skip-preview", *targets, "--target-dependents"]
-        _pulumi(ready, [*words, "--stack", name], f"what {name} has in {found.zone}")
+    lost = [disk.name for disk in standing.disks if disk.attached]
+    given_up = f", and gives up the disk {', '.join(lost)} ({zones.MOVE_CACHE})" if lost else ""
+    other_region = zones.region_of(found.zone) != zones.region_of(following)
+    address = "; its address becomes another one" if other_region else ""
+    note(
+        f"\n  NO ROOM in {found.zone} for the machine of {name}. It goes to {following} "
+        f"(zones){given_up}{address}."
+    )
     for disk in standing.disks:
         if disk.protected:
             # Nothing was ever on it. The one that follows is protected again.
             words = ["state", "unprotect", disk.urn, "--yes", "--stack", name]
             _pulumi(ready, words, f"the protection of {disk.name}")
+    # Left to the next up, they would be replaced one by one. Compute Engine deletes no address and
+    # no subnetwork that a machine has, be it a stopped one; what an up that fails half-way has not
+    # deleted yet is in the way of a return to its region; and what it was creating when it was
+    # killed is found again only where the state has no other of that name.
+    leaving = [*standing.zonal, *(standing.regional if other_region else ())]
+    if leaving:
+        words = ["destroy", "--yes", "--skip-preview", "--refresh=false", "--target-dependents"]
+        words += [*_targets(leaving), "--stack", name]
+        _pulumi(ready, words, f"what {name} has in {found.zone}")
     changed = found.moved(following)
     stack.configure(ready.checkout, name, changed, ready.cli, ready.variables)
     keys = ", ".join(f"{key} = {value}" for key, value in changed.items())
-    lost = [disk.name for disk in standing.disks if disk.attached]
-    given_up = f", and gives up the disk {', '.join(lost)} ({zones.MOVE_CACHE})" if lost else ""
-    address = "; its address becomes another one" if _leaves_region(found, following) else ""
-    note(
-        f"\n  NO ROOM in {found.zone} for the machine of {name}. It goes to {following} "
-        f"(zones){given_up}{address}.\n  Written to its configuration: {keys}\n"
-    )
+    note(f"  Written to its configuration: {keys}\n")
 
 
-def _leaves_region(found: Configured, following: str) -> bool:
-    return zones.region_of(found.zone) != zones.region_of(following)
+def _targets(urns: Sequence[str]) -> list[str]:
+    return [word for urn in urns for word in ("--target", urn)]
 
 
 def _say_quotas(quotas: Sequence[str], name: str) -> None:

@@ -42,7 +42,7 @@ def record(ready: Prepared, name: str) -> bool:
         listed = "".join(f"    {key}: {value}\n" for key, value in found.items())
         note(
             f"\n  WRITTEN to the configuration of {name}, so that it stays what is deployed now:\n"
-            f"{listed}  To take newer ones another time: scripts/pulumi config rm KEY\n"
+            f"{listed}  Until you set another: scripts/pulumi config set KEY VALUE --stack {name}\n"
         )
     return found is not None
 

@@ -15,10 +15,15 @@ from scripts.bootstrap import exported
 from scripts.bootstrap.console import BootstrapError
 from scripts.bootstrap.places import PROJECT
 
-ADDRESS = "gcp:compute/address:Address"
 DISK = "gcp:compute/disk:Disk"
 INSTANCE = "gcp:compute/instance:Instance"
 GROUP = "gcp:compute/instanceGroupManager:InstanceGroupManager"
+_OF_A_ZONE = (DISK, INSTANCE, GROUP)
+_OF_A_REGION = (
+    "gcp:compute/address:Address",
+    "gcp:compute/subnetwork:Subnetwork",
+    "gcp:compute/resourcePolicy:ResourcePolicy",
+)
 
 ZONE_KEY = "gcp:zone"
 REGION_KEY = "gcp:region"
@@ -76,14 +81,14 @@ class Disk:
 class Standing:
     """What a stack has in its zone and its region by its state.
 
-    `machines` are the URNs of what is or holds a machine, `addresses` those of addresses; `running`
-    names the machines that run.
+    `running` names the machines that run. `zonal` and `regional` are the URNs of all that the
+    machine would leave there with its zone, and with its region.
     """
 
     disks: tuple[Disk, ...] = ()
-    machines: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
-    addresses: tuple[str, ...] = ()
+    zonal: tuple[str, ...] = ()
+    regional: tuple[str, ...] = ()
 
 
 def region_of(zone: str) -> str:
@@ -118,27 +123,19 @@ def _words(text: str) -> tuple[str, ...]:
 
 def standing(export: exported.Export) -> Standing:
     """Return what the state `export` has in its zone; it must be as fresh as a refresh makes it."""
-    found = list(_bound_to_a_place(export))
-    machines = [one for one in found if one.get("type") in (INSTANCE, GROUP)]
+    zonal, regional = list(_of(_OF_A_ZONE, export)), _of(_OF_A_REGION, export)
     return Standing(
-        disks=tuple(_disk(one) for one in found if one.get("type") == DISK),
-        machines=tuple(one["urn"] for one in machines),
-        running=tuple(_name(one["urn"]) for one in machines if _runs(one)),
-        addresses=tuple(one["urn"] for one in found if one.get("type") == ADDRESS),
+        disks=tuple(_disk(one) for one in zonal if one.get("type") == DISK),
+        running=tuple(_name(one["urn"]) for one in zonal if _runs(one)),
+        zonal=tuple(one["urn"] for one in zonal),
+        regional=tuple(one["urn"] for one in regional),
     )
 
 
-def zonal(export: exported.Export) -> tuple[str, ...]:
-    """Return the URNs of what decides whether a machine may leave its zone."""
-    found = _bound_to_a_place(export)
-    return tuple(one["urn"] for one in found if one.get("type") != ADDRESS)
-
-
-def _bound_to_a_place(export: exported.Export) -> Iterator[exported.Resource]:
+def _of(kinds: Collection[str], export: exported.Export) -> Iterator[exported.Resource]:
     deployment = export.get("deployment") or exported.Deployment()
     for one in deployment.get("resources") or []:
         # One that is being replaced was deleted, and stands there with what it last was.
-        kinds = (DISK, INSTANCE, GROUP, ADDRESS)
         if one.get("type") in kinds and not one.get("pendingReplacement"):
             yield one
 

@@ -12,7 +12,6 @@ from scripts.bootstrap.zones import (
     nowhere,
     refuse_to_leave,
     standing,
-    zonal,
 )
 
 HERE, NEXT, FAR = "europe-west4-a", "europe-west4-b", "europe-west1-b"
@@ -134,10 +133,12 @@ def test_a_machine_that_was_deleted_to_be_made_anew_does_not_run():
     refuse_to_leave(state(disk(), gone), HERE, "gpu-vm", give_up_cache=False)
 
 
-def test_what_decides_is_looked_at_anew():
+def test_what_a_machine_leaves_with_its_zone_is_told_from_what_it_leaves_with_its_region():
+    address = resource("gcp:compute/address:Address", "gpu-vm-address")
     secret = resource("gcp:secretmanager/secret:Secret", "gpu-vm-keys")
-    found = zonal({"deployment": {"resources": [disk(), secret, instance("RUNNING")]}})
-    assert [urn.rsplit("::", 1)[-1] for urn in found] == ["gpu-vm-cache", "gpu-vm-instance"]
+    found = state(disk(), secret, address, instance("TERMINATED"))
+    assert [urn.rsplit("::", 1)[-1] for urn in found.zonal] == ["gpu-vm-cache", "gpu-vm-instance"]
+    assert [urn.rsplit("::", 1)[-1] for urn in found.regional] == ["gpu-vm-address"]
 
 
 def test_where_no_zone_has_room_all_that_were_tried_are_named_and_what_may_help():

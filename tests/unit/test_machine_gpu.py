@@ -21,6 +21,11 @@ NO_DRIVER = Result(
     125, "", 'docker: Error response from daemon: could not select device driver "" with '
     "capabilities: [[gpu]].\n"
 )  # fmt: skip
+NO_VENDOR = Result(
+    125, "", "docker: Error response from daemon: failed to discover GPU vendor from CDI: no known "
+    "GPU vendor found\n"
+)  # fmt: skip
+either_docker = pytest.mark.parametrize("refusal", [NO_DRIVER, NO_VENDOR])
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def driven(machine: FakeMachine, driver: str, capability: str = "8.9", name: str
 def test_gpus_that_a_container_sees_too_are_ready(machine: FakeMachine):
     said = gpu.run(configured(machine), machine.world)
     assert said == "1 × NVIDIA L4, driver 580.95.05, for llama-wheel of CUDA 12.8"
-    asked, linked, tried = machine.run.lines()
+    asked, tried, linked = machine.run.lines()
     assert asked.startswith("nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap")
     assert linked == "nvidia-ctk system create-dev-char-symlinks --create-all"
     assert tried.startswith("docker run --rm --pull=never --user=65534:65534 --read-only")
@@ -207,8 +212,11 @@ def test_the_cuda_of_an_image_that_the_plan_does_not_know_is_read_from_it(machin
 # containers
 
 
-def test_docker_that_was_there_before_the_toolkit_is_restarted_once(machine: FakeMachine):
-    answers = [NO_DRIVER, Result(0, LINE)]
+@either_docker
+def test_docker_that_was_there_before_the_toolkit_is_restarted_once(
+    machine: FakeMachine, refusal: Result
+):
+    answers = [refusal, Result(0, LINE)]
     machine.run.answers = {
         "docker run": lambda command: answers.pop(0),
         **{key: value for key, value in machine.run.answers.items() if key != "docker run"},
@@ -218,8 +226,9 @@ def test_docker_that_was_there_before_the_toolkit_is_restarted_once(machine: Fak
     assert answers == []
 
 
-def test_docker_without_the_toolkit_is_permanent(machine: FakeMachine):
-    machine.run.answers["docker run"] = NO_DRIVER
+@either_docker
+def test_docker_without_the_toolkit_is_permanent(machine: FakeMachine, refusal: Result):
+    machine.run.answers["docker run"] = refusal
     error = failure(machine)
     assert isinstance(error, Permanent)
     assert "nvidia-container-toolkit" in error.message

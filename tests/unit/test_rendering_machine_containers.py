@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -36,6 +37,7 @@ EMBEDDINGS = "llm-endpoint-server-embeddings.service"
 DAEMON = "/etc/docker/daemon.json"
 KEY = "/etc/apt/keyrings/nvidia-container-toolkit.asc"
 ARCHIVE = "/etc/apt/sources.list.d/nvidia-container-toolkit.list"
+KEPT_DRIVER = "/etc/apt/apt.conf.d/52llm-endpoint-driver"
 NVIDIA_KEY_SHA256 = "c880576d6cf75a48e5027a871bac70fd0421ab07d2b55f30877b21f1c87959c9"
 CLIENT_CLOSED_OFF = {
     "CapabilityBoundingSet": "",
@@ -235,12 +237,20 @@ def test_the_machine_is_told_which_images():
 def test_dockers_daemon_is_set_before_it_comes_and_only_where_it_comes():
     settings = json.loads(texts(rendered("docker"))[DAEMON])
     assert settings["exec-opts"] == ["native.cgroupdriver=systemd"]
-    assert (settings["bridge"], settings["iptables"]) == ("none", False)
+    assert settings["bridge"] == "none"
+    assert not any(settings[key] for key in ("iptables", "ip6tables", "ip-forward"))
     placed = {file["path"] for file in cloud_config("docker")["write_files"]}
     assert DAEMON in placed, "as plain text, which cloud-init writes before it installs packages"
     assert {"docker.io", "apparmor"} <= set(cloud_config("docker")["packages"])
     assert DAEMON not in texts(rendered("plain"))
     assert "docker.io" not in cloud_config("plain")["packages"]
+
+
+def test_a_container_can_not_hold_up_a_shutdown_for_long():
+    place = "/etc/systemd/system/docker-.scope.d/llm-endpoint.conf"
+    assert "[Scope]\n" in texts(rendered("docker"))[place]
+    assert "\nTimeoutStopSec=10\n" in texts(rendered("docker"))[place]
+    assert place not in texts(rendered("plain"))
 
 
 def test_nvidias_archive_is_there_where_gpus_are():
@@ -251,10 +261,21 @@ def test_nvidias_archive_is_there_where_gpus_are():
     assert "nvidia-container-toolkit" in cloud_config("gpus")["packages"]
 
 
+def test_nobody_upgrades_a_driver_or_the_kernel_that_it_is_for():
+    held = texts(rendered("gpus"))[KEPT_DRIVER]
+    patterns = re.findall(r'^  "(.+)";$', held, re.MULTILINE)
+    for package in (
+        *("nvidia-utils-580-server", "libnvidia-compute-580-server", "linux-image-gcp"),
+        "linux-modules-nvidia-580-server-open-gcp",
+    ):
+        assert any(re.match(pattern, package) for pattern in patterns), package
+    assert not any(re.match(pattern, "openssl") for pattern in patterns)
+
+
 @without_gpus
 def test_a_machine_without_gpus_has_nothing_of_them(name: str):
     machine = rendered(name)
-    assert not {KEY, ARCHIVE} & set(texts(machine))
+    assert not {KEY, ARCHIVE, KEPT_DRIVER} & set(texts(machine))
     assert "nvidia-container-toolkit" not in cloud_config(name)["packages"]
     assert not [unit for unit, text in units(machine).items() if "llm-endpoint-gpu" in unit + text]
 
@@ -264,6 +285,29 @@ def test_servers_wait_until_the_gpus_were_seen():
     for unit in (CHAT, EMBEDDINGS):
         assert "llm-endpoint-gpu.service" in values(machine[unit], "Requires")
     assert "llm-endpoint-gpu.service" in values(machine["llm-endpoint.target"], "Wants")
+
+
+def test_the_first_server_takes_the_memory_that_the_others_leave(tmp_path: Path):
+    machine = units(rendered("gpus"))
+    line = values(machine[CHAT], "ExecStartPre")[-1].removeprefix("-")
+    assert 'ExecStartPre=-/bin/sh -c "n=0' not in machine[EMBEDDINGS]
+    assert "n=0" not in units(rendered("docker"))[CHAT]
+    said = [word.replace("$$", "$").replace("%%", "%") for word in shlex.split(line)]
+    docker = tmp_path / "docker"
+    # Healthy at the third time of asking.
+    docker.write_text(
+        f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n'
+        f'[ "$(wc -l <{tmp_path}/asked)" -lt 3 ] && exit 1\necho healthy\n'
+    )
+    docker.chmod(0o755)
+    script = said[-1].replace("/usr/bin/docker", str(docker)).replace("sleep 2", "true")
+    subprocess.run([*said[:-1], script], check=True, timeout=20)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    name = "llm-endpoint-server-embeddings"
+    assert asked == [f"inspect --format {{{{.State.Health.Status}}}} {name}"] * 3
+    docker.write_text(f"#!/bin/sh\necho x >>{tmp_path}/never\nexit 1\n")
+    subprocess.run([*said[:-1], script], check=False, timeout=20)
+    assert len((tmp_path / "never").read_text().splitlines()) < 45, "it goes on without them"
 
 
 def test_the_gpus_stage_may_restart_docker_and_make_devices():

@@ -54,6 +54,13 @@ def test_the_file_says_what_it_is(model: gguf.GGUFReader):
     assert field(model, "general.license") == "Apache-2.0"
 
 
+def test_only_an_embeddings_model_says_how_it_pools(model: gguf.GGUFReader, tmp_path: Path):
+    write_stand_in(tmp_path / "embedder.gguf", pools=True)
+    embedder = gguf.GGUFReader(tmp_path / "embedder.gguf")
+    assert field(embedder, "llama.pooling_type") == gguf.PoolingType.MEAN
+    assert model.get_field("llama.pooling_type") is None
+
+
 def test_its_shape_is_there_for_whoever_computes_memory(model: gguf.GGUFReader):
     shape = {
         name: field(model, f"llama.{name}")
