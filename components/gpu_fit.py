@@ -30,6 +30,21 @@ _LARGE_PARAMETERS = 10e9
 (Mixtral 8x7b Q4_K_M has 26.4 GB of 28.8, Llama 70B IQ1_S 15.3 of 17.5), others above it by as much
 as their name rounds down (Qwen2.5 7B has 7.6 billion parameters)."""
 
+_TOTAL_PARAMETERS = {"llama-4-scout": 109e9, "llama-4-maverick": 400e9}
+"""Of models whose name tells those that work on one token: by their publisher's config.json."""
+
+_FAMILY_BITS = {"gpt-oss-20b": (4.25, 5.15), "gpt-oss-120b": (4.25, 4.4)}
+"""Bits a weight of models that are published in 4 bits, and that no file has in more, whatever it
+is named: the least, and the most over a whole file (F16 has 13.8 and 65.4 GB)."""
+
+_ONLINE_BITS = {
+    **dict.fromkeys(("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "mxfp8"), 8.2),
+    "int8_per_channel_weight_only": 8.2,
+    "mxfp4": 4.5,
+}
+"""Bits a weight of what vLLM makes of a 16-bit model while it loads it, by `quantization`
+(docs.vllm.ai, features/quantization/online)."""
+
 _EMBEDDINGS_A_WEIGHT, _MOST_EMBEDDINGS = 0.3, 3e9
 """Bytes that a quantised repository is likely to have beside its quantised weights: its embeddings
 in 16 bits (Qwen2.5 7B AWQ has 5.6 GB, of which 2.2 are these)."""
@@ -45,6 +60,7 @@ _SHORTEST_CONTEXT = 1024
 _CONTEXT_STEP = 256
 _SHOWN_MACHINES = 3
 _QUANTISED_REPOSITORY_BITS = 10
+_UNQUANTISED_REPOSITORY_BITS = 16
 _SMALLER_REPOSITORIES = {name: REPOSITORY_BITS[name] for name in ("FP8", "AWQ")}
 _SMALLER_FILES = {
     name: BITS_PER_WEIGHT[name]
@@ -171,16 +187,25 @@ _SHAPES = {
 length), by family and billions of parameters: from each one's published config.json."""
 
 
-def model_need(reference: ModelReference, *, repository: bool = False) -> ModelNeed | None:
+def model_need(
+    reference: ModelReference, *, repository: bool = False, quantization: str | None = None
+) -> ModelNeed | None:
     """Return what a model's name tells; None where it does not tell its size.
 
-    `repository` says that it is a hub repository of safetensors.
+    `repository` says that it is a hub repository of safetensors, which vLLM may be told to quantise
+    as it loads it: `quantization`.
     """
     size = guess_repository(reference) if repository else guess(reference)
     if size is None:
         return None
+    name = str(reference).lower().replace("_", "-")
+    total = (count for model, count in _TOTAL_PARAMETERS.items() if model in name)
+    size = replace(size, parameters=int(next(total, size.parameters)))
+    if size.bits_per_weight >= _UNQUANTISED_REPOSITORY_BITS and quantization in _ONLINE_BITS:
+        size = replace(size, bits_per_weight=_ONLINE_BITS[quantization])
+    size, weights = _in_its_family(name, size, repository)
     kind = next(one for one in _SIZE_CLASSES if size.parameters < one.parameters)
-    weights, shape = _weights(size, repository), _known_shape(str(reference))
+    shape = _known_shape(str(reference))
     if shape is None:
         return ModelNeed(size, weights, Bounds(*kind.kv_elements), kind.layers)
     layers, elements = shape
@@ -188,6 +213,15 @@ def model_need(reference: ModelReference, *, repository: bool = False) -> ModelN
     return ModelNeed(
         size, weights, Bounds(layers * elements, layers * elements), (layers + 1, layers + 1)
     )
+
+
+def _in_its_family(name: str, size: ModelSize, repository: bool) -> tuple[ModelSize, Bounds]:
+    """Return the size and its weights, of no more bits than its family is published in."""
+    bits = next((bits for family, bits in _FAMILY_BITS.items() if family in name), None)
+    if bits is None:
+        return size, _weights(size, repository)
+    least, most = (replace(size, bits_per_weight=min(size.bits_per_weight, one)) for one in bits)
+    return most, Bounds(_weights(least, repository).least, _weights(most, repository).likely)
 
 
 def _weights(size: ModelSize, repository: bool) -> Bounds:
@@ -243,9 +277,16 @@ def taken(need: ModelNeed, asked: Asked, gpus: int) -> Bounds:
 
 
 def left_to_the_processor(need: ModelNeed, asked: Asked) -> Bounds:
-    """Return the bytes of weights that no GPU holds, which the machine's own memory has to."""
-    least, likely = _shares(need, asked)
-    return Bounds(need.weights.least * (1 - likely), need.weights.likely * (1 - least))
+    """Return the bytes that no GPU holds, which the machine's own memory has to.
+
+    Those are the weights of the layers that are left to the processor, and their KV cache.
+    """
+    fewest, most = _shares(need, asked)
+    cache = _kv_bytes(need, asked)
+    return Bounds(
+        (need.weights.least + cache.least) * (1 - most),
+        (need.weights.likely + cache.likely) * (1 - fewest),
+    )
 
 
 def _shares(need: ModelNeed, asked: Asked) -> tuple[float, float]:
@@ -271,15 +312,22 @@ def fits(need: ModelNeed, asked: Asked, gpus: tuple[Gpu, int]) -> bool:
     return taken(need, asked, gpus[1]).likely <= room(gpus, asked.engine)
 
 
-def longest_context(need: ModelNeed, asked: Asked, gpus: tuple[Gpu, int]) -> int:
+def longest_context(
+    need: ModelNeed, asked: Asked, gpus: tuple[Gpu, int], memory_bytes: int | None = None
+) -> int:
     """Return the most context tokens with which it is likely to fit, in steps of 256; 0 for none.
 
-    That is of each slot, with what else is asked.
+    That is of each slot, with what else is asked. `memory_bytes` is what the machine's own memory
+    has for the layers that no GPU holds; None is as much as they take.
     """
-    empty = taken(need, replace(asked, context_tokens=0), gpus[1]).likely
-    one = taken(need, replace(asked, context_tokens=1), gpus[1]).likely - empty
-    tokens = max(0.0, room(gpus, asked.engine) - empty) / one
-    return int(tokens) // _CONTEXT_STEP * _CONTEXT_STEP
+    none, one = (replace(asked, context_tokens=tokens) for tokens in (0, 1))
+    empty = taken(need, none, gpus[1]).likely
+    tokens = (room(gpus, asked.engine) - empty) / (taken(need, one, gpus[1]).likely - empty)
+    rest = left_to_the_processor(need, none).likely
+    if memory_bytes is not None and rest > 0:
+        each = left_to_the_processor(need, one).likely - rest
+        tokens = min(tokens, (memory_bytes - rest) / each)
+    return int(max(0.0, tokens)) // _CONTEXT_STEP * _CONTEXT_STEP
 
 
 def shortfall(

@@ -3,7 +3,8 @@
 - slots: 8 for llama.cpp, fewer where their contexts would be under 4096 tokens; more requests at
   once read the weights once for all of them. vLLM shares one cache among them: 32.
 - KV cache: 16 bits, and 8 where only that leaves each slot 4096 tokens.
-- context: as many tokens for each slot as the memory is likely to bear, up to 32,768.
+- context: as many tokens for each slot as the memory is likely to bear, up to 32,768. Where layers
+  are left to the processor, the machine's own memory has to bear their part too.
 - flash attention: `auto`, and `on` with a quantised cache, which needs it.
 - threads: the machine's physical cores, for what the GPUs do not hold.
 - batch: llama.cpp's own defaults, 2048 tokens of a prompt in one go, 512 in one step.
@@ -37,6 +38,8 @@ class Wanted:
     """What a person has chosen, and None where they leave it open.
 
     `gpu_layers` None is all layers. `beside` is what another server takes of the GPUs.
+    `memory_bytes` is what the machine's own memory has for layers that the GPUs do not hold, and
+    None where that is not known.
     """
 
     engine: str
@@ -47,6 +50,7 @@ class Wanted:
     flash_attention: str | None = None
     gpu_layers: int | None = None
     beside: Bounds = NOTHING
+    memory_bytes: int | None = None
 
 
 def gpu_tuning(
@@ -80,10 +84,14 @@ def _fitting(gpus: tuple[Gpu, int], need: ModelNeed, wanted: Wanted) -> Asked:
     """Return the first way, in the order of preference, that gives each slot enough tokens."""
     enough = wanted.context_tokens or _ENOUGH_TOKENS
     ways = [_asked(wanted, enough, slots, kv_type) for slots, kv_type in _ways(wanted)]
-    asked = next((one for one in ways if longest_context(need, one, gpus) >= enough), ways[-1])
+
+    def most_of(way: Asked) -> int:
+        return longest_context(need, way, gpus, wanted.memory_bytes)
+
+    asked = next((one for one in ways if most_of(one) >= enough), ways[-1])
     if wanted.context_tokens is not None:
         return asked
-    most = longest_context(need, asked, gpus)
+    most = most_of(asked)
     fitting = (tokens for tokens in _CONTEXTS if tokens <= most)
     return replace(asked, context_tokens=next(fitting, _CONTEXTS[-1]))
 

@@ -169,6 +169,7 @@ def _unanswered(result: Result) -> StageError:
     return Temporary(
         f"the NVIDIA driver does not answer: nvidia-smi ended with {result.code}\n"
         "next: it is tried again by itself; if it stays, the boot image's driver does not fit the "
-        f"GPU or the kernel: scripts/pulumi config set image {BOOT_IMAGE}, then scripts/up",
+        "GPU or the kernel, or Secure Boot refuses its module, which nobody signed: "
+        f"scripts/pulumi config set image {BOOT_IMAGE}, then scripts/up",
         result.log,
     )

@@ -66,7 +66,7 @@ def vm_args(settings: GcpVmSettings, planned: MachinePlan, engine_package: str) 
         "zone": settings.zone,
         "machine_type": settings.machine_type,
         "image": settings.image_path,
-        "boot_disk_gb": settings.boot_gb,
+        "boot_disk_gb": settings.boot_disk_gb,
         "boot_disk_type": settings.disk_type,
         "cache_gb": settings.disk_gb(),
         "cache_disk_type": settings.disk_type,

@@ -21,12 +21,16 @@ BUILDS: Mapping[str, str] = {
 
 _FILES = {llama_cpp.NAME: "llama_cpp_server_flags", vllm.NAME: "vllm_server_flags"}
 _RENAMED = {
-    "--mmap": "--load-mode mmap",
-    "--no-mmap": "--load-mode none",
-    "--mlock": "--load-mode mlock",
-    "--disable-log-requests": "no flag: requests are not logged unless asked for",
+    llama_cpp.NAME: {
+        "--mmap": "--load-mode mmap",
+        "--no-mmap": "--load-mode none",
+        "--mlock": "--load-mode mlock",
+    },
+    vllm.NAME: {
+        "--disable-log-requests": "no flag: requests are not logged unless asked for",
+    },
 }
-"""Flags of earlier builds, and what says the same now."""
+"""Flags of each engine's earlier builds, and what says the same now."""
 
 # A container's settings have keys for these, which those of a process leave to `engine_flags`.
 _CONTAINER_KEYS = (
@@ -98,7 +102,7 @@ def _problems(engine: str, word: str) -> list[str]:
         if _OPTIMISATION.fullmatch(word):
             return []
     if name not in known:
-        return [f"{BUILDS[engine]} has no flag {name}{_instead(name, known)}"]
+        return [f"{BUILDS[engine]} has no flag {name}{_instead(engine, name, known)}"]
     if "=" in word and engine == llama_cpp.NAME:
         return [f"llama-server takes the value of {name} as a word of its own, without ="]
     return []
@@ -110,8 +114,8 @@ def _spelt(word: str) -> str:
     return name.replace("_", "-") if name.startswith("--") else name
 
 
-def _instead(name: str, known: Iterable[str]) -> str:
-    if name in _RENAMED:
-        return f"; it is {_RENAMED[name]}"
+def _instead(engine: str, name: str, known: Iterable[str]) -> str:
+    if name in _RENAMED[engine]:
+        return f"; it is {_RENAMED[engine][name]}"
     near = get_close_matches(name, known, n=3, cutoff=0.75)
     return f"; did you mean {' or '.join(near)}?" if near else ""

@@ -51,7 +51,7 @@ RESERVED_FLAGS = (
     *("--tokenizer", "--tokenizer-revision", "--download-dir", "--lora-modules"),
     *("--default-mm-loras", "--middleware", "--tool-parser-plugin", "--reasoning-parser-plugin"),
     *("--io-processor-plugin", "--logits-processors", "--worker-cls", "--worker-extension-cls"),
-    *("--scheduler-cls", "--log-config-file", "--tool-server"),
+    *("--scheduler-cls", "--log-config-file", "--tool-server", "--trust-remote-code"),
     # These would hand out a key, trust what a request brings, or open the machine.
     *("--api-key", "--enable-ssl-refresh", "--allow-credentials", "--root-path", "--grpc"),
     *("--headless", "--master-addr", "--master-port", "--nnodes", "--node-rank"),

@@ -36,6 +36,7 @@ _NAME = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _NETWORK = re.compile(rf"(?:{_COMPUTE}/global/networks/)?{_NAME}")
 _SUBNETWORK = re.compile(rf"(?:{_COMPUTE}/regions/(?P<region>[a-z0-9-]+)/subnetworks/)?{_NAME}")
 _DNS_ZONE = re.compile(_NAME)
+_BOOT_GB = 30
 _NEWEST_DISK = "hyperdisk-balanced"
 
 
@@ -124,11 +125,11 @@ class GcpVmSettings(VmSettings):
     )
     machine_type: str = Field(description="A machine type of the zone.")
     image: str = Field(description="What the machine boots.")
-    boot_gb: int = Field(
-        default=30,
+    boot_gb: int | None = Field(
+        default=None,
         ge=20,
         le=2000,
-        description="GB of the boot disk, which holds the system and the engines.",
+        description="GB of the boot disk, which holds the system and the engines. Unset: 30.",
     )
     spot: bool = Field(
         default=False,
@@ -159,6 +160,11 @@ class GcpVmSettings(VmSettings):
         description="A managed zone of Cloud DNS in the project, in which the domain's record is "
         "made. Unset: you make it.",
     )
+
+    @property
+    def boot_disk_gb(self) -> int:
+        """The size of the boot disk in GB."""
+        return self.boot_gb or _BOOT_GB
 
     @property
     def region(self) -> str:

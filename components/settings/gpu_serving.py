@@ -17,9 +17,10 @@ from components.container_images import BUILD
 from components.engines import known_flags, llama_cpp, vllm
 from components.gpu_tuning import Wanted, gpu_tuning
 from components.machine_tuning import Tuning, tuning
-from components.model_reference import HubFile, UrlFile, parse_model_reference
+from components.model_reference import HubFile, UrlFile, parse_model_reference, shown
 from components.model_size import guess, guess_repository
 from components.settings.base import Check, Problem
+from components.settings.gpu_flags import reserved
 from components.settings.values import command_line
 from components.settings.vm import FetchedModel, VmSettings
 
@@ -39,6 +40,11 @@ _OF_ONE_ENGINE = {
 }
 _QUANTISED = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 _LONGEST_TEMPLATE = 32_768
+SYSTEM_BYTES = 2**30
+"""Of a machine's own memory, what is not there for a model."""
+
+_PUBLISHED = {"llama.cpp": llama_cpp.NAME, "vllm-openai": vllm.NAME}
+"""The engine in an image, by the last part of the names that their publishers give."""
 
 
 def _gpu_layers(value: str) -> str:
@@ -73,12 +79,8 @@ def _chat_template(value: str) -> str:
 def _flags(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
     """Refuse the flags that other keys set, and those that would open the machine."""
     engine = info.data.get("engine")
-    for word in value:
-        if engine is not None and known_flags.is_reserved(engine, word):
-            name = word.partition("=")[0]
-            raise ValueError(
-                f"{name} is not for engine_flags: another key sets it, or it would open the machine"
-            )
+    if engine is not None and (said := reserved(engine, value)):
+        raise ValueError(said)
     return value
 
 
@@ -166,6 +168,12 @@ class GpuServing(VmSettings):
         """Whether the engine comes from an image that is not this project's choice."""
         return self.container_image not in {None, BUILD}
 
+    @property
+    def own_image(self) -> tuple[str, str]:
+        """The name and the tag of an image that is not this project's choice; empty for none."""
+        match = _IMAGE.fullmatch(self.container_image or "") if self.has_own_image else None
+        return (match["name"], match["tag"]) if match else ("", "")
+
     def models_bytes(self) -> int | None:
         """Return what all models take together, as far as their names tell; None for nothing."""
         if self.engine != vllm.NAME:
@@ -177,8 +185,10 @@ class GpuServing(VmSettings):
 
     def need(self) -> gpu_fit.ModelNeed | None:
         """Return what the chat model's name tells of the memory that it takes."""
-        reference = parse_model_reference(self.model)
-        return gpu_fit.model_need(reference, repository=self.engine == vllm.NAME)
+        reference, repository = parse_model_reference(self.model), self.engine == vllm.NAME
+        if repository and _is_gguf(reference):
+            return None
+        return gpu_fit.model_need(reference, repository=repository, quantization=self.quantization)
 
     def beside(self) -> gpu_fit.Bounds:
         """Return what an embeddings model of its own takes of the GPUs."""
@@ -215,6 +225,7 @@ class GpuServing(VmSettings):
             flash_attention=self.flash_attention,
             gpu_layers=self.offloaded_layers,
             beside=self.beside(),
+            memory_bytes=machine.memory_bytes - SYSTEM_BYTES if machine else None,
         )
         return gpu_tuning(
             self.sharing(gpus), self.need(), machine.cores if machine else None, wanted
@@ -238,6 +249,12 @@ class GpuServing(VmSettings):
                 for problem in _unknown_to_the_build(self)
             ]
         llama = self.engine == llama_cpp.NAME
+        said += [
+            f"{key} {shown(value)}: llama.cpp loads GGUF files, which its name does not tell of: "
+            f"{value}-GGUF is what a repository that has them is often called"
+            for key, value in (("model", self.model), ("embeddings_model", self.embeddings_model))
+            if llama and value is not None and not _is_gguf(parse_model_reference(value))
+        ]
         if llama and not llama_cpp.makes_tool_calls(self.chat_template):
             said.append(
                 "with this chat_template llama.cpp makes no tool calls, since it does not mention "
@@ -332,7 +349,10 @@ def _template_is_there(settings: GpuServing) -> Iterator[Problem]:
         )
     elif not settings.has_own_image:
         yield from _not_among(
-            "chat_template", template, known_flags.chat_templates(), " (or one line of Jinja)"
+            "chat_template",
+            template,
+            known_flags.chat_templates(),
+            " (or one line of Jinja)",
         )
 
 
@@ -375,6 +395,17 @@ def _built_image_is_llama_cpps(settings: GpuServing) -> Iterator[Problem]:
     )
 
 
+def _image_is_the_engines(settings: GpuServing) -> Iterator[Problem]:
+    name, _ = settings.own_image
+    its = _PUBLISHED.get(name.rpartition("/")[2], settings.engine)
+    if its != settings.engine:
+        yield Problem(
+            "container_image",
+            f"that is the image of {its}, and engine is {settings.engine!r}",
+            f"scripts/pulumi config rm container_image, or scripts/pulumi config set engine {its}",
+        )
+
+
 def _image_has_a_digest(settings: GpuServing) -> Iterator[Problem]:
     if not settings.has_own_image or "@sha256:" in str(settings.container_image):
         return
@@ -396,5 +427,6 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[GpuServing], Iterator[Problem]]]
         _names_are_known,
     ),
     (("engine", "container_image"), _built_image_is_llama_cpps),
+    (("engine", "container_image"), _image_is_the_engines),
     (("container_image",), _image_has_a_digest),
 )

@@ -30,16 +30,17 @@ from components.launch import Accelerator
 from components.model_reference import shown
 from components.settings.base import Check, Problem
 from components.settings.gcp_vm import GcpVmSettings, image_of
-from components.settings.gpu_serving import GpuServing
+from components.settings.gpu_serving import SYSTEM_BYTES, GpuServing
 
 NO_GPU = "none"
 """The value of `gpu` that serves on the processor."""
 
 _IMAGES = ("ubuntu-24.04-nvidia-580", "ubuntu-24.04", "debian-12")
 _DRIVER_IMAGE, *_PLAIN_IMAGES = _IMAGES
-_SYSTEM_BYTES = 2**30
 _ATTACHABLE_TO = "n1"
-_VLLM_BOOT_GB = 120
+_SMALLEST_ATTACHABLE = "n1-standard-8"
+_COUNTS = (1, 2, 4, 8)
+_BOOT_GB, _VLLM_BOOT_GB = 60, 120
 _VLLM_CAPABILITY = (7, 5)
 
 
@@ -94,13 +95,18 @@ class GpuVmSettings(GpuServing, GcpVmSettings):
         "or an image's or image family's path; without a GPU also `ubuntu-24.04` or `debian-12`. "
         "`scripts/up` records the image that a family stands for.",
     )
-    boot_gb: int = Field(
-        default=60,
+    boot_gb: int | None = Field(
+        default=None,
         ge=30,
         le=2000,
-        description="GB of the boot disk, which holds the system and the engine's image; vLLM's "
-        "takes at least 120.",
+        description="GB of the boot disk, which holds the system and the engine's image. Unset: "
+        "60, and 120 for vLLM's, which takes no less.",
     )
+
+    @property
+    def boot_disk_gb(self) -> int:
+        """The size of the boot disk in GB."""
+        return self.boot_gb or (_VLLM_BOOT_GB if self.engine == vllm.NAME else _BOOT_GB)
 
     def machine(self) -> MachineType | None:
         """Return the machine type's facts; None where the catalogue does not know it."""
@@ -157,6 +163,13 @@ class GpuVmSettings(GpuServing, GcpVmSettings):
             beside=self.beside(),
         )
 
+    @property
+    def _later(self) -> str:
+        """What finds out, once the machine is there, whether the model fits."""
+        if self.engine == vllm.NAME:
+            return "vLLM finds out when it loads it"
+        return "the machine reckons with the model's own header before it serves"
+
     def _offers(self, gpu: Gpu) -> list[Fit]:
         """Return the machines with GPUs that can be had in the zone and that the engine takes.
 
@@ -191,9 +204,16 @@ class GpuVmSettings(GpuServing, GcpVmSettings):
             said.append(ending(gpus[0]) or "")
         short = self.shortfall()
         if short is not None and not short.surely:
+            said.append(f"model {shown(self.model)}: {short.said}; {self._later}; {short.offered}")
+        if gpus is not None and self.need() is None:
             said.append(
-                f"model {shown(self.model)}: {short.said}; the machine reckons with the model's "
-                f"own header before it serves; {short.offered}"
+                f"model {shown(self.model)}: its name does not tell its size, so that nothing says "
+                f"here whether it fits; {self._later}"
+            )
+        if gpus is not None and _is_without_cuda(*self.own_image):
+            said.append(
+                f"container_image {self.container_image}: its tag does not say cuda, and llama.cpp "
+                "publishes images for processors and other GPUs beside those"
             )
         return tuple(one for one in said if one)
 
@@ -215,8 +235,28 @@ def _gpus_go_with_the_type(settings: GpuVmSettings) -> Iterator[Problem]:
     elif settings.gpu == NO_GPU:
         if settings.gpu_count is not None:
             yield Problem("gpu_count", "gpu is none", "scripts/pulumi config rm gpu_count")
-    elif said := check_attachment(machine, find_gpu(settings.gpu), settings.gpu_count or 1):
-        yield Problem("gpu" if settings.gpu_count is None else "gpu_count", said)
+    else:
+        gpu, count = find_gpu(settings.gpu), settings.gpu_count or 1
+        if said := check_attachment(machine, gpu, count):
+            key = "gpu" if settings.gpu_count is None else "gpu_count"
+            yield Problem(key, said, _attachable(machine, gpu, count))
+
+
+def _attachable(machine: MachineType, gpu: Gpu, asked: int) -> str:
+    """Return the command that gives a machine with `gpu`, where `asked` can't be attached."""
+    built_in = (fit.machine for fit in which_fit(0) if fit.gpu == gpu and " + " not in fit.machine)
+    machines = (*built_in, _SMALLEST_ATTACHABLE)
+    if machines[0] != _SMALLEST_ATTACHABLE or machine.series.name != _ATTACHABLE_TO:
+        return f"scripts/pulumi config set machine_type {machines[0]}"
+    counts = [count for count in _COUNTS if check_attachment(machine, gpu, count) is None]
+    if not counts:
+        return f"scripts/pulumi config set machine_type {_SMALLEST_ATTACHABLE}"
+    count = next((count for count in counts if count >= asked), counts[-1])
+    return f"scripts/pulumi config set gpu_count {count}"
+
+
+def _is_without_cuda(name: str, tag: str) -> bool:
+    return name.endswith("ggml-org/llama.cpp") and "cuda" not in tag
 
 
 def _built_in_are_not_attached(settings: GpuVmSettings, gpu: Gpu, count: int) -> Iterator[Problem]:
@@ -329,7 +369,7 @@ def _several_gpus_are_split(settings: GpuVmSettings) -> Iterator[Problem]:
 
 
 def _boot_disk_holds_the_image(settings: GpuVmSettings) -> Iterator[Problem]:
-    if settings.engine != vllm.NAME or settings.boot_gb >= _VLLM_BOOT_GB:
+    if settings.engine != vllm.NAME or settings.boot_disk_gb >= _VLLM_BOOT_GB:
         return
     yield Problem(
         "boot_gb",
@@ -348,7 +388,8 @@ def _model_fits_the_gpus(settings: GpuVmSettings) -> Iterator[Problem]:
         for change in short.changes
         if change.key is not None
     ]
-    yield Problem("model", f"{short.said}; {short.offered}", ", or ".join(steps) or None)
+    without = "; what has GPUs of its own goes without gpu and gpu_count" if settings.gpu else ""
+    yield Problem("model", f"{short.said}; {short.offered}{without}", ", or ".join(steps) or None)
 
 
 def _rest_fits_the_memory(settings: GpuVmSettings) -> Iterator[Problem]:
@@ -359,15 +400,16 @@ def _rest_fits_the_memory(settings: GpuVmSettings) -> Iterator[Problem]:
         rest = gpu_fit.left_to_the_processor(need, settings.asked(gpus)).least
     else:
         rest = need.weights.least if settings.gpu == NO_GPU else 0
-    missing = rest + _SYSTEM_BYTES - machine.memory_bytes
+    missing = rest + SYSTEM_BYTES - machine.memory_bytes
     if missing <= 0:
         return
-    layers = "" if gpus is None else f" gpu_layers {settings.gpu_layers} leaves to the processor"
+    layers = f" for what gpu_layers {settings.gpu_layers} leaves to the processor" if gpus else ""
     yield Problem(
         "machine_type",
         f"it has {machine.memory_bytes / 2**30:g} GB of memory, and by its name the model takes at "
         f"least {gpu_fit.gb(rest)} of it{layers}: {gpu_fit.gb(missing)} are missing; take a "
-        "smaller model or quantisation, or a machine with more memory",
+        "smaller model or quantisation, fewer slots or context_tokens, or a machine with more "
+        "memory",
     )
 
 

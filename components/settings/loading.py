@@ -31,9 +31,12 @@ class ConfigurationError(pulumi.RunError):
 
     def for_stack(self, stack: str) -> ConfigurationError:
         """Return the same with `stack` named in each command, whichever one is selected."""
-        return ConfigurationError(_COMMAND.sub(rf"\g<0> --stack {stack}", str(self)))
+        said = _COMMAND.sub(rf"\g<0> --stack {stack}", str(self))
+        return ConfigurationError(_NAMED.sub(rf"\g<1> {stack}", said))
 
 
+_NAMED = re.compile(r"\b(scripts/up|scripts\.resolve) STACK\b")
+_NEAR = re.compile(r"did you mean ([^\s?]+)")
 _COMMAND = re.compile(r"scripts/pulumi config (?:set|rm) .+?(?=, or scripts/|$)", re.MULTILINE)
 
 
@@ -129,7 +132,9 @@ def _line(key: str, value: object, said: str, next_step: str | None) -> str:
     if value is None:
         what = "not set"
     said = said.replace("\n", "\n    ")
-    return f"{_full(key)} is {what}: {said}{_next(next_step or _step(key, 'VALUE'))}"
+    near = None if key == "engine_flags" else _NEAR.search(said)
+    step = next_step or _step(key, near[1] if near else "VALUE")
+    return f"{_full(key)} is {what}: {said}{_next(step)}"
 
 
 def _full(key: str) -> str:

@@ -16,12 +16,21 @@ from machine.errors import Permanent, StageError, Temporary
 from machine.gpus import Gpu
 from machine.world import World
 
+# The kernel makes no nodes of nvidia-uvm's, which CUDA needs and nvidia-smi does not. Docker since
+# 28.3 may hand a container what NVIDIA's description of the GPUs listed before they were there.
+_MAKE_DEVICES = (
+    *("nvidia-ctk", "system", "create-device-nodes"),
+    *("--control-devices", "--load-kernel-modules"),
+)
+_DESCRIBE = ("systemctl", "restart", "nvidia-cdi-refresh.service")
+_CUDA_DEVICE = "/dev/nvidia-uvm"
 # With cgroups of systemd's, a `systemctl daemon-reload` takes the GPUs from running containers
 # unless their devices are found below /dev/char (NVIDIA/nvidia-container-toolkit, issue 48).
 _LINK_DEVICES = ("nvidia-ctk", "system", "create-dev-char-symlinks", "--create-all")
 _TOOLKIT = "nvidia-container-toolkit"
 _RUN_SECONDS = 300
-_NO_DRIVER_FOR_GPUS = "could not select device driver"
+# What Docker says where it found no toolkit as it started: before version 28.3, and since.
+_NO_TOOLKIT = ("could not select device driver", "no known gpu vendor found")
 _UNSATISFIED = re.compile(r"unsatisfied condition: ([^,\n]+)")
 _CUDA_VARIABLE = "CUDA_VERSION="
 
@@ -41,9 +50,14 @@ def run(config: Config, world: World) -> str:
     versions = {name: _cuda(container, world) for name, container in images.items()}
     for name, container in images.items():
         check_driver(container, versions[name], found)
-    linked = world.run(Command("linking the GPUs' devices", _LINK_DEVICES))
+    # Both are missing from older toolkits, whose hook does the first for each container.
+    world.run(Command("making CUDA's devices", _MAKE_DEVICES))
+    world.run(Command("describing the GPUs to Docker", _DESCRIBE))
     for container in images.values():
         _try(container, config.gpus, found, world)
+        _find_cuda_device(container, world)
+    # Only now, since a first container may be what loads nvidia-uvm.
+    linked = world.run(Command("linking the GPUs' devices", _LINK_DEVICES))
     return _told(found, versions, linked)
 
 
@@ -106,7 +120,7 @@ def _try(container: Container, wanted: MachineGpus, found: tuple[Gpu, ...], worl
     )
     command = Command(f"asking for the GPUs in {image}", words, _RUN_SECONDS)
     result = world.run(command)
-    if _says(result, _NO_DRIVER_FOR_GPUS):
+    if _finds_no_toolkit(result):
         # Docker looks for the toolkit when it starts, and may have been there before it.
         world.say(f"restarting Docker, which has to find {_TOOLKIT}")
         docker.restart(world)
@@ -123,9 +137,30 @@ def _try(container: Container, wanted: MachineGpus, found: tuple[Gpu, ...], worl
         )
 
 
+def _find_cuda_device(container: Container, world: World) -> None:
+    """Raise `Temporary` where a container lacks what CUDA computes by.
+
+    nvidia-smi does not tell, and llama.cpp would go on with the processor alone.
+    """
+    image = container.image.name
+    words = (
+        *("docker", "run", *docker.SERVER_OPTIONS, "--gpus=all", "--network=none"),
+        *("--entrypoint=test", image, "-c", _CUDA_DEVICE),
+    )
+    result = world.run(Command(f"looking for CUDA's device in {image}", words, _RUN_SECONDS))
+    # Any other status is Docker's own, such as of an image that has no such program.
+    if result.code == 1:
+        raise Temporary(
+            f"a container of {image} has no {_CUDA_DEVICE}, without which CUDA computes nothing\n"
+            "next: it is tried again by itself; if it stays, see whether the kernel module "
+            "nvidia-uvm loads (sudo modprobe nvidia-uvm)",
+            result.log,
+        )
+
+
 def _refused(container: Container, found: tuple[Gpu, ...], result: Result) -> StageError:
     image = container.image.name
-    if _says(result, _NO_DRIVER_FOR_GPUS):
+    if _finds_no_toolkit(result):
         return Permanent(
             f"Docker gives no GPUs to containers: it does not find {_TOOLKIT}\n"
             "next: render the stack anew with the same version of this project as the machine has",
@@ -181,5 +216,6 @@ def _told(found: tuple[Gpu, ...], versions: Mapping[str, str | None], linked: Re
     return told
 
 
-def _says(result: Result, text: str) -> bool:
-    return result.code != 0 and any(text in line for line in result.log)
+def _finds_no_toolkit(result: Result) -> bool:
+    said = "\n".join(result.log).lower()
+    return result.code != 0 and any(text in said for text in _NO_TOOLKIT)

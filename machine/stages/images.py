@@ -24,7 +24,8 @@ _LONGEST_STEP = 100
 # What Docker and registries say: dockerd's errors of docker.io 20.10 (Debian 12) to 29 (Ubuntu
 # 24.04), and the registries' codes (OCI distribution specification, "Error Codes").
 _FULL = ("no space left on device",)
-_PASSING = ("toomanyrequests", "too many requests")
+# The last is containerd's for a layer, which registries have elsewhere, at addresses that run out.
+_PASSING = ("toomanyrequests", "too many requests", "httpreadseeker")
 _ABSENT = (
     "manifest unknown",
     "name unknown",

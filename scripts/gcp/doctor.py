@@ -141,7 +141,7 @@ def _needs(
         settings.machine_type,
         vcpus,
         region,
-        [(settings.disk_type, settings.boot_gb), (settings.disk_type, settings.disk_gb())],
+        [(settings.disk_type, settings.boot_disk_gb), (settings.disk_type, settings.disk_gb())],
         spot=settings.spot,
         own_network=settings.network is None,
         has_spot_quota=spot_quota is not None and spot_quota.limit > 0,

@@ -107,13 +107,13 @@ def image(api: GoogleApi, settings: GcpVmSettings) -> Finding:
             f"image {name} is {state.lower()}: no machine is made from it any more",
             "scripts/pulumi config rm image",
         )
-    if needed > settings.boot_gb:
+    if needed > settings.boot_disk_gb:
         return Finding(
             "problem",
-            f"image {name} takes {needed} GB, and boot_gb is {settings.boot_gb}",
+            f"image {name} takes {needed} GB, and boot_gb is {settings.boot_disk_gb}",
             f"scripts/pulumi config set boot_gb {needed}",
         )
-    return Finding("ok", f"image {name}: {needed} of boot_gb {settings.boot_gb}")
+    return Finding("ok", f"image {name}: {needed} of boot_gb {settings.boot_disk_gb}")
 
 
 def _whole_number(text: str) -> int:

@@ -29,6 +29,9 @@ FILES = {
     "bartowski/Meta-Llama-3.1-70B-Instruct-GGUF:IQ1_M": 16.8,
     "TheBloke/Mixtral-8x7B-Instruct-v0.1-GGUF:Q4_K_M": 26.44,
     "unsloth/gpt-oss-20b-GGUF:Q4_K_M": 11.6,
+    "unsloth/gpt-oss-20b-GGUF:F16": 13.8,
+    "unsloth/gpt-oss-120b-GGUF:F16": 65.4,
+    "unsloth/Llama-4-Scout-17B-16E-Instruct-GGUF:Q4_K_M": 65.4,
     "TheBloke/vicuna-13B-v1.5-GGUF:Q8_0": 13.83,
 }
 REPOSITORIES = {
@@ -147,7 +150,8 @@ def test_with_a_number_of_layers_their_share_counts_and_the_rest_is_the_processo
     part = llama(gpu_layers=27)
     assert fits(model, part, L4)
     rest = left_to_the_processor(model, part)
-    assert rest.least == pytest.approx(model.weights.least * 2 / 3)
+    cache = model.kv_elements.least * part.cached_tokens * 2
+    assert rest.least == pytest.approx((model.weights.least + cache) * 2 / 3)
     assert left_to_the_processor(model, llama()) == NOTHING
     assert left_to_the_processor(model, llama(gpu_layers=81)).likely == 0
 
@@ -178,3 +182,26 @@ def test_a_server_beside_it_takes_its_part():
     asked = Asked("llama_cpp", 4096, 8, "f16", beside=small)
     assert longest_context(model, asked, L4) < longest_context(model, llama(), L4)
     assert beside(None, 8192).least == 0
+
+
+def test_a_model_that_vllm_quantises_as_it_loads_it_takes_what_it_becomes():
+    reference = parse_model_reference("Qwen/Qwen2.5-32B-Instruct")
+    loaded = model_need(reference, repository=True, quantization="fp8")
+    plain = model_need(reference, repository=True)
+    assert loaded is not None
+    assert plain is not None
+    assert loaded.weights.likely < plain.weights.likely * 0.6
+    # What is quantised already stays as it is.
+    awq = parse_model_reference("Qwen/Qwen2.5-32B-Instruct-AWQ")
+    assert model_need(awq, repository=True, quantization="fp8") == model_need(awq, repository=True)
+
+
+def test_the_machines_own_memory_bounds_the_context_of_layers_that_are_left_to_it():
+    model, part = need("o/Llama-3.1-70B-GGUF:Q4_K_M"), llama(slots=1, gpu_layers=24)
+    free = longest_context(model, part, L4)
+    bound = longest_context(model, part, L4, 40 * 10**9)
+    assert 0 < bound < free
+    at = Asked("llama_cpp", bound, 1, "f16", 24)
+    assert left_to_the_processor(model, at).likely <= 40 * 10**9
+    assert longest_context(model, part, L4, 10**9) == 0
+    assert longest_context(model, llama(slots=1), (L4[0], 4), 10**9) > 0

@@ -91,3 +91,12 @@ def test_vllm_takes_more_requests_at_once_and_quantises_no_cache_by_itself():
     assert (found.slots, found.kv_type) == (32, "f16")
     assert model is not None
     assert fits(model, asked(found, "vllm"), L4)
+
+
+def test_layers_that_stay_with_the_processor_take_no_more_context_than_its_memory_bears():
+    model = need("bartowski/Meta-Llama-3.1-70B-Instruct-GGUF:Q4_K_M")
+    part = replace(LLAMA, gpu_layers=24)
+    large = gpu_tuning(L4, model, 4, replace(part, memory_bytes=128 * 10**9))
+    small = gpu_tuning(L4, model, 4, replace(part, memory_bytes=34 * 10**9))
+    assert large == gpu_tuning(L4, model, 4, part)
+    assert small.slots * small.context_tokens < large.slots * large.context_tokens

@@ -53,6 +53,14 @@ def test_a_machine_with_gpus_is_ended_for_maintenance_and_started_again():
     assert limits["provisioningModel"] == "STANDARD"
 
 
+def test_user_data_that_google_would_not_take_is_refused_at_preview():
+    chat, *others = PLAN.servers
+    long = replace(chat.launch, arguments=(*chat.launch.arguments, "--chat-template", "x" * 10**5))
+    plan = replace(PLAN, servers=(replace(chat, launch=long), *others))
+    with pytest.raises(ValueError, match="Google takes 262144"):
+        deployed(GpuVm, plan=in_containers(plan))
+
+
 def test_a_machine_without_gpus_moves_on_maintenance():
     seen = deployed(GpuVm, plan=in_containers(PLAN))
     assert instance(seen)["scheduling"]["onHostMaintenance"] == "MIGRATE"
@@ -107,3 +115,8 @@ def test_an_engine_that_is_a_process_is_refused_by_both_names():
 def test_a_plan_for_other_gpus_than_the_machine_has_is_refused(gpus: Gpus | None):
     with pytest.raises(ValueError, match="the plan is for 1 GPUs, and the machine has"):
         run(program(GpuVm, plan=with_gpus(PLAN, L4), gpus=gpus), lambda name, inputs: "", "cpu-vm")
+
+
+def test_a_group_gives_a_server_the_time_to_load_its_model_again():
+    health = only(in_a_group(T4S), "compute/healthCheck").inputs
+    assert health["checkIntervalSec"] * health["unhealthyThreshold"] == 300

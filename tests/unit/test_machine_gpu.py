@@ -61,7 +61,10 @@ def driven(machine: FakeMachine, driver: str, capability: str = "8.9", name: str
 def test_gpus_that_a_container_sees_too_are_ready(machine: FakeMachine):
     said = gpu.run(configured(machine), machine.world)
     assert said == "1 × NVIDIA L4, driver 580.95.05, for llama-wheel of CUDA 12.8"
-    asked, tried, linked = machine.run.lines()
+    asked, made, described, tried, looked, linked = machine.run.lines()
+    assert made == "nvidia-ctk system create-device-nodes --control-devices --load-kernel-modules"
+    assert described == "systemctl restart nvidia-cdi-refresh.service"
+    assert looked.endswith(f"--entrypoint=test {LLAMA} -c /dev/nvidia-uvm")
     assert asked.startswith("nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap")
     assert linked == "nvidia-ctk system create-dev-char-symlinks --create-all"
     assert tried.startswith("docker run --rm --pull=never --user=65534:65534 --read-only")
@@ -216,13 +219,13 @@ def test_the_cuda_of_an_image_that_the_plan_does_not_know_is_read_from_it(machin
 def test_docker_that_was_there_before_the_toolkit_is_restarted_once(
     machine: FakeMachine, refusal: Result
 ):
-    answers = [refusal, Result(0, LINE)]
+    answers = [refusal, Result(0, LINE), Result(0)]
     machine.run.answers = {
         "docker run": lambda command: answers.pop(0),
         **{key: value for key, value in machine.run.answers.items() if key != "docker run"},
     }
     gpu.run(configured(machine), machine.world)
-    assert machine.run.lines("restart") == ["systemctl restart docker.service"]
+    assert machine.run.lines("restart docker") == ["systemctl restart docker.service"]
     assert answers == []
 
 
@@ -264,6 +267,21 @@ def test_a_container_that_sees_no_gpus_is_tried_again(machine: FakeMachine, answ
     error = failure(machine)
     assert isinstance(error, Temporary)
     assert LLAMA in error.message
+
+
+@pytest.mark.parametrize(("status", "is_refused"), [(0, False), (1, True), (127, False)])
+def test_a_container_in_which_cuda_could_not_compute_is_tried_again(
+    machine: FakeMachine, status: int, is_refused: bool
+):
+    machine.run.answers["docker run"] = lambda command: (
+        Result(status) if "--entrypoint=test" in command.words else Result(0, LINE)
+    )
+    if not is_refused:
+        gpu.run(configured(machine), machine.world)
+        return
+    error = failure(machine)
+    assert isinstance(error, Temporary)
+    assert f"a container of {LLAMA} has no /dev/nvidia-uvm" in error.message
 
 
 def test_devices_that_could_not_be_linked_are_told_and_fail_nothing(machine: FakeMachine):

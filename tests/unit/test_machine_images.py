@@ -124,6 +124,12 @@ def test_a_pull_says_how_many_layers_are_there():
             "reaches the registry",
         ),
         (
+            "failed to copy: httpReadSeeker: failed open: unexpected status from GET request to "
+            "https://layers.example.org/blobs/sha256/00/data: 403 Forbidden",
+            Temporary,
+            "tried again by itself",
+        ),
+        (
             "filesystem layer verification failed for digest sha256:00",
             Temporary,
             "tried again by itself",

@@ -151,22 +151,22 @@ def test_all_of_a_bad_configuration_is_refused_at_once():
         (
             {"machine_type": "e2-standard-8", "gpu": "t4"},
             "only n1 machines take a GPU, and e2-standard-8 is none",
-            "set gpu VALUE",
+            "set machine_type n1-standard-8",
         ),
         (
             {**T4, "gpu_count": "3"},
             "gpu_count is '3': a machine takes 1, 2 or 4 t4, not 3",
-            "set gpu_count VALUE",
+            "set gpu_count 4",
         ),
         (
             {**T4, "machine_type": "n1-standard-64"},
             "gpu is 't4': with 1 t4 a machine has at most 48 vCPUs",
-            "set gpu VALUE",
+            "set gpu_count 4",
         ),
         (
             {**T4, "gpu": "l4"},
             "the l4 is built into machines such as g2-standard-4",
-            "set gpu VALUE",
+            "set machine_type g2-standard-8",
         ),
         (
             {"image": "ubuntu-24.04"},
@@ -379,7 +379,8 @@ def test_an_image_of_ones_own_may_know_other_flags():
     assert settings({"container_image": registry, "chat_template": "newest"}).has_own_image
     assert not settings({"container_image": "build"}).has_own_image
     older = {**VLLM, **T4, "gpu": "v100", "model": "Qwen/Qwen2.5-0.5B-Instruct"}
-    assert settings({**older, "container_image": own}).gpus() is not None
+    older["container_image"] = f"ghcr.io/someone/vllm:v0.9@{DIGEST}"
+    assert settings(older).gpus() is not None
 
 
 def test_a_template_that_makes_no_tool_calls_is_a_warning():

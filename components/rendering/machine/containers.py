@@ -18,6 +18,10 @@ USER = "65534"
 HOME = "/cache"
 """In the container: all that it may write to but /tmp."""
 
+# Together well under the 90 s that systemd gives a unit to start.
+_WAIT_TRIES = 30
+_WAIT_PAUSE_SECONDS = 2
+
 _ENVIRONMENT = {"HOME": HOME}
 _ENVIRONMENT_WITH_GPUS = {
     # Several GPUs find each other over sockets, for which these two take any network but loopback.
@@ -78,6 +82,16 @@ def prepare_command(server: str) -> str:
     """Return the command line that makes the folder which the container of `server` writes to."""
     owner = (f"--owner={USER}", f"--group={USER}", "--mode=0700")
     return command(("/usr/bin/install", "--directory", *owner, container_cache(server)))
+
+
+def wait_command(container: str) -> str:
+    """Return the command line that waits until `container` is healthy, for a minute at most."""
+    healthy = (
+        f'[ "$({DOCKER} inspect --format "{{{{.State.Health.Status}}}}" {container})" = healthy ]'
+    )
+    tries = f"n=0; until {healthy} || [ $n -ge {_WAIT_TRIES} ]"
+    script = f"{tries}; do n=$((n+1)); sleep {_WAIT_PAUSE_SECONDS}; done 2>/dev/null"
+    return command(("/bin/sh", "-c", script))
 
 
 def _health(probed: str) -> tuple[tuple[str, ...], ...]:

@@ -13,6 +13,7 @@ from components.rendering.machine.places import (
     CHECKOUT,
     DOCKER_DAEMON,
     FILES,
+    KEPT_DRIVER,
     LIB,
     NVIDIA_ARCHIVE,
     NVIDIA_KEY,
@@ -61,6 +62,7 @@ def _docker(plan: MachinePlan) -> Iterable[MachineFile]:
     if plan.gpus is not None:
         yield MachineFile(NVIDIA_KEY, _read(FILES / "nvidia-container-toolkit.asc"))
         yield MachineFile(NVIDIA_ARCHIVE, _read(FILES / "nvidia-container-toolkit.list"))
+        yield MachineFile(KEPT_DRIVER, _read(FILES / "apt-keep-driver.conf"))
 
 
 def _caddy_build() -> Iterable[MachineFile]:

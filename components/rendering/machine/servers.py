@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from components.launch import Slot
-from components.rendering.machine.containers import prepare_command, run_command
+from components.rendering.machine.containers import prepare_command, run_command, wait_command
 from components.rendering.machine.places import FILES, HUB, LIB, model_variables, venv
 from components.rendering.machine.plan import Container, Installation, MachinePlan, ModelServer
 from components.rendering.machine.words import (
@@ -29,7 +29,7 @@ def server_text(server: ModelServer, port: int, plan: MachinePlan) -> str:
             file, made = "llm-endpoint-server.service", _process(server, installation, port)
         case Container() as container:
             file = "llm-endpoint-container.service"
-            made = _container(server, container, port, gpus=plan.gpus is not None)
+            made = _container(server, container, port, plan)
     text = (FILES / file).read_text(encoding="utf-8")
     return f"{text}\n# The server {server.name!r}, of engine {server.launch.engine}.\n{made}"
 
@@ -49,19 +49,37 @@ def _process(server: ModelServer, installation: Installation, port: int) -> str:
     )
 
 
-def _container(server: ModelServer, container: Container, port: int, *, gpus: bool) -> str:
-    name = server_unit(server.name).removesuffix(".service")
+def _container(server: ModelServer, container: Container, port: int, plan: MachinePlan) -> str:
+    gpus = plan.gpus is not None
     probed = f"http://{HOST}:{port}{server.launch.probe.path}"
-    *options, image = run_command(server, container, name, probed, gpus=gpus)
+    *options, image = run_command(server, container, _container_name(server), probed, gpus=gpus)
     line = " \\\n  ".join([*options, " ".join([image, *_arguments(server, port)])])
     gate = "llm-endpoint-gpu.service"
     waits = f"[Unit]\nRequires={gate}\nAfter={gate}\n" if gpus else ""
+    others = _loaded_before(server, plan) if gpus else ""
     return (
         f"{waits}[Service]\n"
         f"EnvironmentFile={model_variables(server.name)}\n"
         f"ExecStartPre=+{prepare_command(server.name)}\n"
+        f"{others}"
         f"ExecStart={line}\n"
     )
+
+
+def _container_name(server: ModelServer) -> str:
+    return server_unit(server.name).removesuffix(".service")
+
+
+def _loaded_before(server: ModelServer, plan: MachinePlan) -> str:
+    """Return what has the first server wait for the others on the same GPUs.
+
+    It takes what they leave of the memory, and vLLM would count what another takes while it
+    measures as its own (vllm-project/vllm, issue 55827).
+    """
+    if server is not plan.servers[0]:
+        return ""
+    others = [each for each in plan.servers[1:] if isinstance(each.installation, Container)]
+    return "".join(f"ExecStartPre=-{wait_command(_container_name(each))}\n" for each in others)
 
 
 def _arguments(server: ModelServer, port: int) -> list[str]:

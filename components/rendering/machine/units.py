@@ -40,6 +40,7 @@ def units(plan: MachinePlan) -> list[MachineFile]:
         files.append(_drop_in("llm-endpoint-model.service", _PULLING_DROP_IN))
     if containers(plan):
         files.append(_engine_drop_in("docker"))
+        files.append(_drop_in("docker-.scope", "docker-.scope.llm-endpoint.conf"))
     if plan.gpus is not None:
         files.append(_unit(_GPU))
         files.append(_drop_in("llm-endpoint.target", "llm-endpoint-gpu.target.conf"))

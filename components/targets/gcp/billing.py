@@ -1,8 +1,8 @@
 """What of a machine bills, while it runs, while it is stopped, and while the stack is parked.
 
-Rules as of 2026-11: cores, memory and GPUs only while the machine runs (cloud.google.com/compute/docs/
-instances/stop-start-instance), disks as long as they are there, an external IPv4 address always,
-and dearer while nothing uses it (cloud.google.com/vpc/network-pricing), secrets by version
+Rules as of 2026-11: cores, memory and GPUs only while the machine runs (cloud.google.com/compute/
+docs/instances/stop-start-instance), disks as long as they are there, an external IPv4 address
+always, and dearer while nothing uses it (cloud.google.com/vpc/network-pricing), secrets by version
 (cloud.google.com/secret-manager/pricing).
 """
 

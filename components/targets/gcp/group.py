@@ -24,6 +24,12 @@ RESIZE_PERMISSIONS = (
 )
 """What setting a group's size takes (its API's reference, `instanceGroupManagers.resize`)."""
 MAX_INITIAL_DELAY_SECONDS = 3600
+CHECK_SECONDS = 30
+FAILED_CHECKS = 4
+"""Two minutes: a reload of the gateway or a busy moment recreates nothing."""
+FAILED_CHECKS_WITH_GPUS = 10
+"""Five minutes, the most that this interval gives: the gateway is not healthy until a server that
+systemd has started again has its model on the GPUs, which takes vLLM longer than two."""
 SPARE_SECONDS = 900
 """Seconds that replacing a machine takes beside its boot."""
 INTERFACE = "nic0"
@@ -54,11 +60,10 @@ def group_of_one(
         f"{site.name}-health",
         name=site.base_name,
         project=compute,
-        check_interval_sec=30,
+        check_interval_sec=CHECK_SECONDS,
         timeout_sec=10,
         healthy_threshold=1,
-        # Two minutes: a reload of the gateway or a busy moment recreates nothing.
-        unhealthy_threshold=4,
+        unhealthy_threshold=FAILED_CHECKS if args.get("gpus") is None else FAILED_CHECKS_WITH_GPUS,
         # It checks no certificate; the name or address chooses the gateway's site.
         https_health_check={
             "port": 443,

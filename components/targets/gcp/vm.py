@@ -22,6 +22,9 @@ from components.targets.gcp.machine import Parts, cache_disk
 from components.targets.gcp.site import Site
 
 READY_PATH = "/health"
+METADATA_BYTES = 256 * 1024
+"""The most that one value of a machine's metadata may have (cloud.google.com/compute/docs/metadata/
+setting-custom-metadata, "Limitations")."""
 KEY_SECONDS = 150
 """Seconds for which a new key may be refused: the machine reads its keys each minute, and a
 request for them may have to be repeated."""
@@ -51,6 +54,7 @@ class Vm(pulumi.ComponentResource):
         plan = args["plan"]
         _refuse(args, place)
         rendered = render(plan)
+        _refuse_size(len(rendered.user_data.encode()))
         shown = {
             "machine_type": args["machine_type"],
             "zone": args["zone"],
@@ -195,6 +199,15 @@ class Vm(pulumi.ComponentResource):
 
 def _is_group(args: VmArgs) -> bool:
     return args.get("spot_recovery", "none") == "mig"
+
+
+def _refuse_size(size: int) -> None:
+    """Raise for user-data that Google would not take."""
+    if size > METADATA_BYTES:
+        raise ValueError(
+            f"the machine's user-data has {size} bytes, and Google takes {METADATA_BYTES}: give "
+            "the engines shorter words (a chat template, flags)"
+        )
 
 
 def _refuse(args: VmArgs, place: Place) -> None:

@@ -62,7 +62,10 @@ def inspected(machine: Machine, container: str) -> dict[str, Any]:
 
 
 class Slowed:
-    """Lets a process run `seconds` of every `seconds + pause`, as a far larger model would answer."""
+    """Lets a process run for `seconds` and rest for `pause`, in turn, as a larger model answers.
+
+    By default it runs for 2 % of the time.
+    """
 
     def __init__(self, process: psutil.Process, seconds: float = 0.01, pause: float = 0.49) -> None:
         self._process = process
