@@ -25,6 +25,11 @@ _PROGRAMS: Mapping[str, tuple[str, ...]] = {
 """The program in each engine's images: the entrypoint of llama.cpp's `.devops/*.Dockerfile`, and of
 vLLM's `docker/Dockerfile`, whose `serve` is the launch's first argument."""
 
+_LISTS_DEVICES: Mapping[str, tuple[str, ...]] = {
+    llama_cpp.NAME: ("/app/llama-server", "--list-devices"),
+}
+"""What prints the devices that an engine computes on, of engines that have such a program."""
+
 _PIN_NAMES: Mapping[tuple[str, Accelerator], str] = {
     (llama_cpp.NAME, Accelerator.CUDA): "llama_cpp_cuda",
     (llama_cpp.NAME, Accelerator.CPU): "llama_cpp_cpu",
@@ -99,6 +104,7 @@ def container(
         program=_PROGRAMS[engine],
         cuda=cuda,
         shared_memory_mb=vllm.SHARED_MEMORY_MB if engine == vllm.NAME else 64,
+        lists_devices=_LISTS_DEVICES.get(engine, ()),
     )
 
 

@@ -76,6 +76,7 @@ def _llama_cpp_server(
         slots=chosen.slots,
         kv_type=chosen.kv_type,
         gpu_layers=gpus and settings.offloaded_layers,
+        gpus=1 if gpus is not None and settings.split_mode == "none" else None,
     )
     return ModelServer(
         name=CHAT,
@@ -134,7 +135,12 @@ def _embeddings_server(
         launch=llama_cpp.launch(options),
         model=model,
         installation=image,
-        memory=ModelMemory(_EMBEDDING_TOKENS_TOTAL, llama_cpp.EMBEDDING_SLOTS, "f16"),
+        memory=ModelMemory(
+            context_tokens_total=_EMBEDDING_TOKENS_TOTAL,
+            slots=llama_cpp.EMBEDDING_SLOTS,
+            kv_type="f16",
+            gpus=None if gpus is None else 1,
+        ),
     )
 
 

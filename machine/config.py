@@ -70,10 +70,15 @@ class BuiltImage:
 
 @dataclass(frozen=True)
 class Container:
-    """An engine's program in a container image. `cuda` is such as 12.8, None where not known."""
+    """An engine's program in a container image. `cuda` is such as 12.8, None where not known.
+
+    `lists_devices` is a command line in the image that prints the devices its engine computes on;
+    empty where there is none.
+    """
 
     image: PulledImage | BuiltImage
     cuda: str | None
+    lists_devices: tuple[str, ...]
 
 
 Engine = Environment | Container
@@ -104,7 +109,7 @@ class Server:
     environment; None leaves it to our downloader, which fetches a whole repository where `snapshot`
     says so. `context_tokens_total` is over all slots; where it, `slots` or `kv_type` is None,
     memory is not reckoned before loading. On a machine with GPUs it is theirs that is reckoned
-    with, for `gpu_layers` of the model's layers; None is all of them.
+    with, for `gpu_layers` of the model's layers on the first `gpus` of them; None is all.
     """
 
     name: str
@@ -118,6 +123,7 @@ class Server:
     slots: int | None
     kv_type: str | None
     gpu_layers: int | None
+    gpus: int | None
     snapshot: bool
 
 
@@ -234,7 +240,7 @@ def _engine(table: Table) -> Engine:
             return Environment(table.text("requirements"), source and _source(source))
         case "container":
             image, cuda = table.table("image"), table.maybe(table.text, "cuda")
-            return Container(_image(image), cuda)
+            return Container(_image(image), cuda, table.texts("lists_devices"))
         case _:
             raise table.refuse("kind", "environment or container")
 
@@ -280,6 +286,7 @@ def _server(table: Table) -> Server:
         slots=table.maybe(table.number, "slots"),
         kv_type=table.maybe(table.text, "kv_type"),
         gpu_layers=table.maybe(table.number, "gpu_layers"),
+        gpus=table.maybe(table.number, "gpus"),
         snapshot=table.flag("snapshot"),
     )
 

@@ -98,6 +98,15 @@ def parse(output: str) -> tuple[Gpu, ...]:
     return tuple(found)
 
 
+def listed(output: str) -> tuple[str, ...]:
+    """Return CUDA's devices in what llama.cpp's `--list-devices` printed, such as CUDA0.
+
+    A line of it is `  CUDA0: NVIDIA L4 (22563 MiB, 22333 MiB free)` (`common/arg.cpp`); those of
+    other kinds, such as Vulkan0, and `(none)` are left out.
+    """
+    return tuple(re.findall(r"^\s+(CUDA\d+): ", output, re.MULTILINE))
+
+
 def least_driver(cuda: str) -> str | None:
     """Return the first driver that runs programs of a CUDA version, such as 12.8 or 13.0.2.
 

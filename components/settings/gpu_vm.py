@@ -379,6 +379,17 @@ def _boot_disk_holds_the_image(settings: GpuVmSettings) -> Iterator[Problem]:
     )
 
 
+def _group_waits_for_no_build(settings: GpuVmSettings) -> Iterator[Problem]:
+    if settings.container_image != BUILD or settings.spot_recovery != "mig":
+        return
+    yield Problem(
+        "spot_recovery",
+        "a build (container_image) can outlast the hour after which the group makes the machine "
+        "anew, and begins anew after each Spot stop",
+        "scripts/pulumi config rm spot_recovery",
+    )
+
+
 def _model_fits_the_gpus(settings: GpuVmSettings) -> Iterator[Problem]:
     short = settings.shortfall()
     if short is None or not short.surely:
@@ -415,16 +426,8 @@ def _rest_fits_the_memory(settings: GpuVmSettings) -> Iterator[Problem]:
 
 _MEMORY_KEYS = (
     *("engine", "model", "embeddings_model", "context_tokens", "slots", "kv_type", "threads"),
-    *(
-        "split_mode",
-        "flash_attention",
-        "gpu_layers",
-        "machine_type",
-        "gpu",
-        "gpu_count",
-        "gcp:zone",
-        "spot",
-    ),
+    *("split_mode", "flash_attention", "gpu_layers", "machine_type", "gpu", "gpu_count"),
+    *("gcp:zone", "spot"),
 )
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[GpuVmSettings], Iterator[Problem]]], ...] = (
     (("machine_type", "gpu", "gpu_count"), _gpus_go_with_the_type),
@@ -436,6 +439,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[GpuVmSettings], Iterator[Problem
         _several_gpus_are_split,
     ),
     (("engine", "boot_gb"), _boot_disk_holds_the_image),
+    (("container_image", "spot_recovery"), _group_waits_for_no_build),
     (_MEMORY_KEYS, _model_fits_the_gpus),
     (_MEMORY_KEYS, _rest_fits_the_memory),
 )

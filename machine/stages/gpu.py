@@ -1,7 +1,7 @@
 """Stage `gpu`: what has to hold before a server may count on the machine's GPUs.
 
-The driver answers and sees them all, it runs the CUDA version of each image, and a container of
-each image sees them too.
+The driver answers and sees them all, it runs the CUDA version of each image, a container of each
+image sees them too, and so does the engine in it, where it can tell.
 """
 
 from __future__ import annotations
@@ -31,6 +31,14 @@ _TOOLKIT = "nvidia-container-toolkit"
 _RUN_SECONDS = 300
 # What Docker says where it found no toolkit as it started: before version 28.3, and since.
 _NO_TOOLKIT = ("could not select device driver", "no known gpu vendor found")
+# What `docker run` ends with where the image has no such program, or it can't be run.
+_NO_PROGRAM = (126, 127)
+_UNKNOWN_FLAG = "invalid argument"
+# How llama.cpp's ggml-cuda says that CUDA failed, and the reasons of CUDA's that stay.
+_FAILED_CUDA = re.compile(r"failed to initialize CUDA: (.+)", re.IGNORECASE)
+_LASTING_REASONS = ("driver version is insufficient", "forward compatibility")
+_SHOWN_LINES = 4
+_LISTING = "llm-endpoint-devices"
 _UNSATISFIED = re.compile(r"unsatisfied condition: ([^,\n]+)")
 _CUDA_VARIABLE = "CUDA_VERSION="
 
@@ -56,6 +64,8 @@ def run(config: Config, world: World) -> str:
     for container in images.values():
         _try(container, config.gpus, found, world)
         _find_cuda_device(container, world)
+        if container.lists_devices:
+            _ask_engine(container, config.gpus, found, world)
     # Only now, since a first container may be what loads nvidia-uvm.
     linked = world.run(Command("linking the GPUs' devices", _LINK_DEVICES))
     return _told(found, versions, linked)
@@ -156,6 +166,83 @@ def _find_cuda_device(container: Container, world: World) -> None:
             "nvidia-uvm loads (sudo modprobe nvidia-uvm)",
             result.log,
         )
+
+
+def _ask_engine(
+    container: Container, wanted: MachineGpus, found: tuple[Gpu, ...], world: World
+) -> None:
+    """Have the engine in an image list its devices, as it is run for serving.
+
+    Raises `Permanent` where it lists fewer GPUs than the plan has: it would serve all the same, on
+    the processor. `Temporary` where CUDA failed in a way that may pass.
+    """
+    image = container.image.name
+    program, *rest = container.lists_devices
+    words = (
+        *("docker", "run", f"--name={_LISTING}", *docker.SERVER_OPTIONS),
+        *("--gpus=all", "--network=none", "--tmpfs=/tmp:rw,exec,nosuid,nodev", "--env=HOME=/tmp"),
+        *(f"--entrypoint={program}", image, *rest),
+    )
+    remove = Command("removing a container", ("docker", "rm", "--force", _LISTING))
+    world.run(remove)
+    try:
+        result = world.run(Command(f"listing the engine's devices in {image}", words, _RUN_SECONDS))
+    except Temporary:
+        # Its time was over: that ended Docker's client, and not the container.
+        world.run(remove)
+        raise
+    devices = gpus.listed("\n".join(result.log))
+    if result.code != 0 or not devices:
+        raise _unlisted(container, found, result)
+    if len(devices) < wanted.count:
+        raise Permanent(
+            f"{' '.join(container.lists_devices)} in {image} {_printed(result)}; that is "
+            f"{len(devices)} of the {wanted.count} GPUs that the machine is to have\n"
+            "next: see whether the image sets CUDA_VISIBLE_DEVICES (scripts/pulumi config rm "
+            "container_image takes the pinned one); if not, restart the machine, and see what the "
+            "kernel says of the others (sudo dmesg | grep NVRM)",
+            result.log,
+        )
+
+
+def _unlisted(container: Container, found: tuple[Gpu, ...], result: Result) -> StageError:
+    """Return why an engine lists none of CUDA's devices; what it printed comes first."""
+    image = container.image.name
+    program, said = container.lists_devices[0], "\n".join(result.log)
+    told = f"{' '.join(container.lists_devices)} in {image} {_printed(result)}"
+    if result.code in _NO_PROGRAM or _UNKNOWN_FLAG in said:
+        return Permanent(
+            f"{told}; the image of this engine has to have {program}, of a build that knows "
+            f"{' '.join(container.lists_devices[1:])}\n"
+            "next: scripts/pulumi config rm container_image, which takes the pinned image, then "
+            "scripts/up",
+            result.log,
+        )
+    failed = _FAILED_CUDA.search(said)
+    if failed is not None and any(reason in failed[1].lower() for reason in _LASTING_REASONS):
+        return Permanent(
+            f"{told}; the machine has the NVIDIA driver {found[0].driver}\n"
+            f"next: {_ways(container, container.cuda, found[0])}, then scripts/up",
+            result.log,
+        )
+    if failed is not None or result.code != 0:
+        return Temporary(
+            f"{told}, and docker ended with {result.code}\n"
+            "next: it is tried again by itself; if it stays, restart the machine, and see what the "
+            "kernel says of the GPUs (sudo dmesg | grep NVRM)",
+            result.log,
+        )
+    return Permanent(
+        f"{told}; with no CUDA device it would serve on the processor\n"
+        "next: take an image of llama.cpp that is made for CUDA, in which libcuda.so.1 is found: "
+        "scripts/pulumi config rm container_image takes the pinned one, then scripts/up",
+        result.log,
+    )
+
+
+def _printed(result: Result) -> str:
+    lines = [line.strip() for line in result.log[-_SHOWN_LINES:]]
+    return f"printed {' / '.join(lines)!r}" if lines else "printed nothing"
 
 
 def _refused(container: Container, found: tuple[Gpu, ...], result: Result) -> StageError:

@@ -57,7 +57,7 @@ def run(config: Config, world: World, patience: Patience | None = None) -> str:
     if config.gpus is None:
         check_memory(placed, memory)
     elif (free := gpu_memory_bytes(world)) is not None:
-        check_gpu_memory(placed, config.gpus.count, free, memory)
+        check_gpu_memory(placed, free, memory)
     for each in placed:
         text = f"LLM_ENDPOINT_MODEL={systemd_quoted(each.path)}\n"
         write_whole(world.paths.server(each.server.name), text)
@@ -79,8 +79,8 @@ def check_memory(placed: list[Placed], available: int) -> None:
             raise Permanent(f"{server.model} for {server.name}: {why}")
 
 
-def gpu_memory_bytes(world: World) -> int | None:
-    """Return what models may take of all GPUs; None where they can't be asked, or don't say.
+def gpu_memory_bytes(world: World) -> tuple[int, ...] | None:
+    """Return what models may take of each GPU; None where they can't be asked, or don't say.
 
     The stage `gpu` tells what is wrong with the driver; here it may not be up yet.
     """
@@ -89,29 +89,39 @@ def gpu_memory_bytes(world: World) -> int | None:
     except StageError:
         return None
     sizes = [gpu.memory_bytes - GPU_RESERVED_BYTES for gpu in found if gpu.memory_bytes is not None]
-    return sum(sizes) if sizes and len(sizes) == len(found) else None
+    return tuple(sizes) if sizes and len(sizes) == len(found) else None
 
 
 def check_gpu_memory(
-    placed: list[Placed], count: int, gpu_available: int, memory_available: int
+    placed: list[Placed], gpu_available: tuple[int, ...], memory_available: int
 ) -> None:
-    """Raise `Permanent` unless all models that can be reckoned fit `count` GPUs at the same time.
+    """Raise `Permanent` unless all models that can be reckoned fit the GPUs at the same time.
 
-    What `gpu_layers` leaves of them to the processor has to fit the machine's own memory.
+    `gpu_available` is each GPU's. A model lies evenly on the first `gpus` of them that its server
+    says, or on all. What `gpu_layers` leaves to the processor has to fit the machine's own memory.
     """
+    every = len(gpu_available)
     needs = [
-        (each.server, GpuNeed(each.need, count, each.server.gpu_layers))
+        (
+            each.server,
+            GpuNeed(each.need, min(each.server.gpus or every, every), each.server.gpu_layers),
+        )
         for each in placed
         if each.need is not None
     ]
-    on_gpus = sum(need.on_gpus for _, need in needs)
     on_processor = sum(need.on_processor for _, need in needs)
     for server, need in needs:
-        free = gpu_available - (on_gpus - need.on_gpus)
+        taken = sum(_on_first(other, need.gpus) for _, other in needs)
+        free = sum(gpu_available[: need.gpus]) - (taken - need.on_gpus)
         memory = memory_available - (on_processor - need.on_processor)
         why = gpu_refusal(need, free, memory) or memory_refusal(need, memory)
         if why is not None:
             raise Permanent(f"{server.model} for {server.name}: {why}")
+
+
+def _on_first(need: GpuNeed, gpus: int) -> int:
+    """Return what a model takes of the first `gpus` GPUs."""
+    return need.on_gpus * min(gpus, need.gpus) // need.gpus
 
 
 def _place(server: Server, world: World, patience: Patience | None) -> Placed:

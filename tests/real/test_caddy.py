@@ -74,6 +74,7 @@ def config(port: int, upstream: int) -> dict[str, object]:
         "slots": None,
         "kv_type": None,
         "gpu_layers": None,
+        "gpus": None,
         "snapshot": False,
     }
     return {

@@ -27,6 +27,7 @@ SERVERS: list[dict[str, object]] = [
         "slots": 4,
         "kv_type": "f16",
         "gpu_layers": None,
+        "gpus": None,
         "snapshot": False,
     }
 ]

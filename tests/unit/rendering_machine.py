@@ -42,7 +42,13 @@ PULLING = Installation(
     source=GitSource("https://git.example.org/tool", "0" * 40, "tool"),
 )
 IMAGE = f"registry.example.org/engine:server@sha256:{'0' * 64}"
-CONTAINER = Container("llama-cpp", PulledImage(IMAGE), ("/app/llama-server",), cuda="12.8")
+CONTAINER = Container(
+    name="llama-cpp",
+    image=PulledImage(IMAGE),
+    program=("/app/llama-server",),
+    cuda="12.8",
+    lists_devices=("/app/llama-server", "--list-devices"),
+)
 BUILT = Container(
     name="llama-cpp-built",
     image=BuiltImage(
@@ -73,7 +79,7 @@ def contained(name: str = "chat", *flags: str, container: Container = CONTAINER)
     return replace(
         server(name, *flags),
         installation=container,
-        memory=ModelMemory(16384, 4, "q8_0", gpu_layers=20),
+        memory=ModelMemory(16384, 4, "q8_0", gpu_layers=20, gpus=1),
     )
 
 

@@ -51,6 +51,16 @@ def test_each_engine_has_its_own_program():
     assert container("vllm", CUDA).program == ("vllm",)
 
 
+@pytest.mark.parametrize("choice", [None, BUILD, "ghcr.io/me/llama:mine@sha256:" + "a" * 64])
+def test_llama_cpp_lists_its_devices_in_any_of_its_images(choice: str | None):
+    listing = container("llama_cpp", CUDA, choice, "8.9").lists_devices
+    assert listing == ("/app/llama-server", "--list-devices")
+
+
+def test_vllm_has_no_program_that_lists_devices():
+    assert container("vllm", CUDA).lists_devices == ()
+
+
 def test_only_vllm_needs_more_shared_memory_than_docker_gives():
     assert container("llama_cpp", CUDA).shared_memory_mb == 64
     assert container("vllm", CUDA).shared_memory_mb > 1024

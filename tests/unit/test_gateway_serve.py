@@ -38,6 +38,7 @@ def server(name: str, port: int, api_path: str) -> dict[str, object]:
         "slots": None,
         "kv_type": None,
         "gpu_layers": None,
+        "gpus": None,
         "snapshot": False,
     }
 

@@ -103,6 +103,18 @@ def test_several_gpus_share_the_model_as_the_settings_say():
     assert "--split-mode" not in left_to_it.launch.arguments
 
 
+@pytest.mark.parametrize(("split", "gpus"), [("none", 1), ("layer", None), ("row", None)])
+def test_what_is_not_split_is_reckoned_on_one_gpu(split: str, gpus: int | None):
+    chat, embeddings = servers(
+        machine_type="g2-standard-24", split_mode=split, embeddings_model=EMBED
+    )
+    assert chat.memory is not None
+    assert chat.memory.gpus == gpus
+    assert value_of(embeddings, "--split-mode") == "none"
+    assert embeddings.memory is not None
+    assert embeddings.memory.gpus == 1
+
+
 def test_a_model_that_also_makes_embeddings_is_served_once():
     (chat,) = servers(embeddings_model=settings().model)
     assert Capability.EMBEDDINGS in chat.launch.capabilities
@@ -135,6 +147,7 @@ def test_without_gpus_the_image_for_processors_serves_and_nothing_is_said_of_lay
         assert not {"--gpu-layers", "--split-mode"} & set(server.launch.arguments)
         assert server.memory is not None
         assert server.memory.gpu_layers is None
+        assert server.memory.gpus is None
 
 
 def test_an_image_is_built_for_the_very_gpu():

@@ -78,14 +78,22 @@ BUILT = {
 
 
 def container(image: object, cuda: object = "12.8") -> dict[str, object]:
-    return {"llama-wheel": {"kind": "container", "image": image, "cuda": cuda}}
+    lists = ["/app/serve", "--list"]
+    return {
+        "llama-wheel": {"kind": "container", "image": image, "cuda": cuda, "lists_devices": lists}
+    }
 
 
 def test_containers_and_gpus_are_read(tmp_path: Path):
     pulled = {"kind": "pulled", "reference": "ghcr.io/o/r:t@sha256:00"}
     gpus = {"model": "nvidia-l4", "count": 2, "compute_capability": "8.9"}
-    config = load(tmp_path, {**SETTINGS, "engines": container(pulled, None), "gpus": gpus})
-    assert config.engines["llama-wheel"] == Container(PulledImage("ghcr.io/o/r:t@sha256:00"), None)
+    servers = [{**SERVERS[0], "gpu_layers": 20, "gpus": 1}]
+    read = {**SETTINGS, "engines": container(pulled, None), "gpus": gpus, "servers": servers}
+    config = load(tmp_path, read)
+    assert config.engines["llama-wheel"] == Container(
+        PulledImage("ghcr.io/o/r:t@sha256:00"), None, ("/app/serve", "--list")
+    )
+    assert (config.servers[0].gpu_layers, config.servers[0].gpus) == (20, 1)
     assert config.gpus == MachineGpus("nvidia-l4", 2, "8.9")
     config = load(tmp_path, {**SETTINGS, "engines": container(BUILT)})
     assert config.engines["llama-wheel"] == Container(
@@ -97,6 +105,7 @@ def test_containers_and_gpus_are_read(tmp_path: Path):
             (("CUDA_DOCKER_ARCH", "89"),),
         ),
         "12.8",
+        ("/app/serve", "--list"),
     )
 
 

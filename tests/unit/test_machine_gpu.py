@@ -36,13 +36,18 @@ def machine(tmp_path: Path) -> FakeMachine:
 
 
 def configured(
-    machine: FakeMachine, image: str = LLAMA, cuda: str | None = "12.8", count: int = 1
+    machine: FakeMachine,
+    image: str = LLAMA,
+    cuda: str | None = "12.8",
+    count: int = 1,
+    lists_devices: tuple[str, ...] = (),
 ) -> Config:
     engines = {
         "llama-wheel": {
             "kind": "container",
             "image": {"kind": "pulled", "reference": image},
             "cuda": cuda,
+            "lists_devices": list(lists_devices),
         }
     }
     return machine.config(engines=engines, gpus={**L4, "count": count}, servers=SERVERS)
@@ -282,6 +287,98 @@ def test_a_container_in_which_cuda_could_not_compute_is_tried_again(
     error = failure(machine)
     assert isinstance(error, Temporary)
     assert f"a container of {LLAMA} has no /dev/nvidia-uvm" in error.message
+
+
+# what the engine in the container finds
+
+LISTS = ("/app/llama-server", "--list-devices")
+CUDA0 = "Available devices:\n  CUDA0: NVIDIA L4 (22563 MiB, 22333 MiB free)\n"
+NO_DEVICES = "Available devices:\n  (none)\n"
+
+
+def listing(machine: FakeMachine, answer: Result, count: int = 1) -> Config:
+    """A machine with `count` GPUs, on which llama.cpp's answer to `LISTS` is `answer`."""
+    machine.run.answers = {
+        "--list-devices": answer,
+        "docker run": Result(0, LINE * count),
+        "nvidia-smi": Result(0, LINE * count),
+    }
+    return configured(machine, count=count, lists_devices=LISTS)
+
+
+def test_an_engine_that_can_list_its_devices_is_asked_as_it_serves(machine: FakeMachine):
+    gpu.run(listing(machine, Result(0, CUDA0)), machine.world)
+    (asked,) = machine.run.lines("--list-devices")
+    assert "--pull=never --user=65534:65534 --read-only" in asked
+    assert "--gpus=all --network=none" in asked
+    assert asked.endswith(f"--entrypoint=/app/llama-server {LLAMA} --list-devices")
+    # An image decides for itself what of the driver it is given.
+    assert "NVIDIA_DRIVER_CAPABILITIES" not in asked
+
+
+def test_only_cudas_devices_count():
+    others = "  Vulkan0: NVIDIA L4 (1 MiB, 1 MiB free)\n  BLAS: OpenBLAS (0 MiB, 0 MiB free)\n"
+    assert gpus.listed(CUDA0 + others + CUDA0.replace("0:", "1:")) == ("CUDA0", "CUDA1")
+    assert gpus.listed(NO_DEVICES) == gpus.listed("") == ()
+    # As llama.cpp's own program prints it; ggml's account of what it found is none of it.
+    assert gpus.listed("ggml_cuda_init: found 1 CUDA devices:\n  Device 0: NVIDIA L4\n") == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "told"),
+    [
+        (Result(0, NO_DEVICES), Permanent, "rm container_image takes the pinned one"),
+        (Result(0, ""), Permanent, "--list-devices in IMAGE printed nothing; with no CUDA device"),
+        (
+            Result(0, NO_DEVICES, "ggml_cuda_init: failed to initialize CUDA: unknown error\n"),
+            Temporary,
+            "failed to initialize CUDA: unknown error",
+        ),
+        (
+            Result(
+                0,
+                NO_DEVICES,
+                "ggml_cuda_init: failed to initialize CUDA: CUDA driver version is insufficient "
+                "for CUDA runtime version\n",
+            ),
+            Permanent,
+            "the machine has the NVIDIA driver 580.95.05\nnext: ",
+        ),
+        (Result(139, "", "CUDA error: out of memory\n"), Temporary, "docker ended with 139"),
+        (Result(127, "", "exec: no such file"), Permanent, "has to have /app/llama-server"),
+        (
+            Result(1, "", "error: invalid argument: --list-devices\n"),
+            Permanent,
+            "of a build that knows --list-devices",
+        ),
+    ],
+)
+def test_an_engine_that_lists_no_gpu_is_refused_by_what_it_printed(
+    machine: FakeMachine, answer: Result, kind: type[StageError], told: str
+):
+    error = failure(machine, listing(machine, answer))
+    assert isinstance(error, kind)
+    assert error.message.startswith(f"/app/llama-server --list-devices in {LLAMA} printed ")
+    assert told.replace("IMAGE", LLAMA) in error.message
+
+
+def test_an_engine_that_lists_fewer_gpus_than_planned_is_permanent(machine: FakeMachine):
+    error = failure(machine, listing(machine, Result(0, CUDA0), count=2))
+    assert isinstance(error, Permanent)
+    assert "CUDA0: NVIDIA L4 (22563 MiB, 22333 MiB free)'; that is 1 of the 2" in error.message
+    assert "CUDA_VISIBLE_DEVICES" in error.message
+
+
+def test_an_engine_that_never_answers_leaves_no_container_behind(machine: FakeMachine):
+    def hangs(command: Command) -> Result:
+        raise Temporary(f"{command.what} took more than {command.seconds:.0f} s")
+
+    config = listing(machine, Result(0, CUDA0))
+    machine.run.answers["--list-devices"] = hangs
+    assert "took more than 300 s" in failure(machine, config).message
+    lines = machine.run.lines("docker")
+    assert lines[-1] == "docker rm --force llm-endpoint-devices"
+    assert "--name=llm-endpoint-devices" in lines[-2]
 
 
 def test_devices_that_could_not_be_linked_are_told_and_fail_nothing(machine: FakeMachine):

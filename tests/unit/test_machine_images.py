@@ -38,8 +38,8 @@ def machine(tmp_path: Path) -> FakeMachine:
 
 
 def configured(machine: FakeMachine, image: object = PULLED) -> Config:
-    engines = {"llama-wheel": {"kind": "container", "image": image, "cuda": "12.8"}}
-    return machine.config(engines=engines)
+    container = {"kind": "container", "image": image, "cuda": "12.8", "lists_devices": []}
+    return machine.config(engines={"llama-wheel": container})
 
 
 def failure(machine: FakeMachine, image: object = PULLED) -> StageError:

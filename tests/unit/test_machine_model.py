@@ -199,21 +199,26 @@ LLAMA_8B_BYTES = 4_900_000_000
 
 
 def on_gpus(
-    machine: FakeMachine, size_bytes: int, context: int = 8192, layers: int | None = None
+    machine: FakeMachine,
+    size_bytes: int,
+    context: int = 8192,
+    layers: int | None = None,
+    gpus: int | None = None,
+    name: str = "chat",
 ) -> Placed:
-    server: Server = configured(machine, gpu_layers=layers).servers[0]
+    server: Server = configured(machine, name=name, gpu_layers=layers, gpus=gpus).servers[0]
     return Placed(server, "/m.gguf", estimate(LLAMA_8B, size_bytes, context, 8, "f16"))
 
 
 def test_a_model_has_to_fit_the_gpus_and_not_the_memory_beside_them(machine: FakeMachine):
-    check_gpu_memory([on_gpus(machine, LLAMA_8B_BYTES)], 1, L4_BYTES, 1_000_000_000)
+    check_gpu_memory([on_gpus(machine, LLAMA_8B_BYTES)], (L4_BYTES,), 1_000_000_000)
 
 
 def test_a_model_that_exceeds_the_gpus_is_told_how_much_is_missing_and_what_fits(
     machine: FakeMachine,
 ):
     with pytest.raises(Permanent) as caught:
-        check_gpu_memory([on_gpus(machine, LLAMA_8B_BYTES, 262_144)], 1, L4_BYTES, 32_000_000_000)
+        check_gpu_memory([on_gpus(machine, LLAMA_8B_BYTES, 262_144)], (L4_BYTES,), 32_000_000_000)
     first, following = caught.value.message.splitlines()
     assert "the model needs about" in first
     assert "23.6 GB is free, so that " in first
@@ -225,23 +230,23 @@ def test_a_model_that_exceeds_the_gpus_is_told_how_much_is_missing_and_what_fits
 
 def test_what_is_told_to_fit_fits(machine: FakeMachine):
     with pytest.raises(Permanent) as caught:
-        check_gpu_memory([on_gpus(machine, 30_000_000_000)], 1, L4_BYTES, 32_000_000_000)
+        check_gpu_memory([on_gpus(machine, 30_000_000_000)], (L4_BYTES,), 32_000_000_000)
     found = re.search(r"gpu_layers (\d+), which leaves (\d+) layers", caught.value.message)
     assert found
     layers = int(found[1])
     assert layers + int(found[2]) == 33
-    check_gpu_memory([on_gpus(machine, 30_000_000_000, layers=layers)], 1, L4_BYTES, 32_000_000_000)
+    check_gpu_memory([on_gpus(machine, 30_000_000_000, layers=layers)], (L4_BYTES,), 32_000_000_000)
     with pytest.raises(Permanent):
         check_gpu_memory(
-            [on_gpus(machine, 30_000_000_000, layers=layers + 1)], 1, L4_BYTES, 32_000_000_000
+            [on_gpus(machine, 30_000_000_000, layers=layers + 1)], (L4_BYTES,), 32_000_000_000
         )
 
 
 def test_layers_that_are_left_to_the_processor_have_to_fit_its_memory(machine: FakeMachine):
     with pytest.raises(Permanent, match="gpu_layers 8 leaves about"):
-        check_gpu_memory([on_gpus(machine, 30_000_000_000, layers=8)], 1, L4_BYTES, 16_000_000_000)
+        check_gpu_memory([on_gpus(machine, 30_000_000_000, layers=8)], (L4_BYTES,), 16_000_000_000)
     # More layers than the model has are all of them.
-    check_gpu_memory([on_gpus(machine, LLAMA_8B_BYTES, layers=999)], 1, L4_BYTES, 0)
+    check_gpu_memory([on_gpus(machine, LLAMA_8B_BYTES, layers=999)], (L4_BYTES,), 0)
 
 
 def test_a_file_that_does_not_say_its_layers_is_reckoned_whole():
@@ -253,24 +258,57 @@ def test_a_file_that_does_not_say_its_layers_is_reckoned_whole():
 
 def test_two_models_have_to_fit_the_gpus_together(machine: FakeMachine):
     one = on_gpus(machine, 12_000_000_000)
-    check_gpu_memory([one], 1, L4_BYTES, 0)
+    check_gpu_memory([one], (L4_BYTES,), 0)
     with pytest.raises(Permanent):
-        check_gpu_memory([one, one], 1, L4_BYTES, 0)
-    check_gpu_memory([one, one], 2, 2 * L4_BYTES, 0)
+        check_gpu_memory([one, one], (L4_BYTES,), 0)
+    check_gpu_memory([one, one], (L4_BYTES, L4_BYTES), 0)
+
+
+def test_a_model_that_is_not_split_has_to_fit_one_gpu(machine: FakeMachine):
+    two = (L4_BYTES, L4_BYTES)
+    check_gpu_memory([on_gpus(machine, 30_000_000_000)], two, 0)
+    with pytest.raises(Permanent, match=r"23\.6 GB is free"):
+        check_gpu_memory([on_gpus(machine, 30_000_000_000, gpus=1)], two, 0)
+    check_gpu_memory([on_gpus(machine, 12_000_000_000, gpus=1)], two, 0)
+
+
+def test_a_model_on_one_gpu_has_to_fit_beside_the_part_of_another_that_lies_there(
+    machine: FakeMachine,
+):
+    # Of 42.4 GB on two GPUs each has 21.2, which leaves 2.4 of its 23.6.
+    two, chat = (L4_BYTES, L4_BYTES), on_gpus(machine, 41_000_000_000)
+    half = chat.need and GpuNeed(chat.need, 2).on_gpus // 2
+    assert half
+    free = L4_BYTES - half
+    small = on_gpus(machine, 100_000_000, 512, gpus=1, name="embeddings")
+    own = small.need and GpuNeed(small.need, 1).on_gpus
+    assert own
+    fits = replace(small, need=estimate(LLAMA_8B, 100_000_000 + free - own, 512, 8, "f16"))
+    check_gpu_memory([chat, fits], two, 0)
+    exceeds = replace(small, need=estimate(LLAMA_8B, 100_000_010 + free - own, 512, 8, "f16"))
+    with pytest.raises(Permanent) as caught:
+        check_gpu_memory([chat, exceeds], two, 0)
+    assert " for embeddings: the model needs about" in caught.value.message
+    # On three GPUs each has a third of it.
+    check_gpu_memory([chat, exceeds], (*two, L4_BYTES), 0)
+
+
+def test_two_models_on_one_gpu_share_it_and_not_the_others(machine: FakeMachine):
+    one = on_gpus(machine, 12_000_000_000, gpus=1)
+    with pytest.raises(Permanent):
+        check_gpu_memory([one, one], (L4_BYTES, L4_BYTES), 0)
 
 
 def test_the_memory_of_all_gpus_is_asked_and_each_keeps_its_part(
     machine: FakeMachine, hub: FakeHub, monkeypatch
 ):
-    seen: list[tuple[int, int]] = []
-    monkeypatch.setattr(
-        model, "check_gpu_memory", lambda _, count, free, memory: seen.append((count, free))
-    )
+    seen: list[tuple[int, ...]] = []
+    monkeypatch.setattr(model, "check_gpu_memory", lambda _, free, memory: seen.append(free))
     machine.run.answers = {"nvidia-smi": Result(0, "NVIDIA L4, 580.95.05, 23034, 8.9\n" * 2)}
     servers = [{**SERVERS[0], "context_tokens_total": None, "slots": None, "kv_type": None}]
     config = machine.config(servers=servers, gpus={**ONE_L4, "count": 2})
     run(config, machine.world, IMPATIENT)
-    assert seen == [(2, 2 * L4_BYTES)]
+    assert seen == [(L4_BYTES, L4_BYTES)]
 
 
 @pytest.mark.parametrize(

@@ -292,7 +292,7 @@ def localllm(machine: FakeMachine):
     changed = {"name": server.name, "model": server.model, "engine": "localllm", "port": 8081}
     rest = {"pull": None, "probe": {"path": "/", "loading_status": 503}, "api_path": "/v1"}
     none = {"context_tokens_total": None, "slots": None, "kv_type": None}
-    none |= {"gpu_layers": None, "snapshot": False}
+    none |= {"gpu_layers": None, "gpus": None, "snapshot": False}
     return machine.config(
         engines={"localllm": {"kind": "environment", "requirements": "localllm", "source": SOURCE}},
         servers=[{**changed, **rest, **none}],

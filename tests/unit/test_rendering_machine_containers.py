@@ -210,6 +210,7 @@ def test_the_machine_is_told_which_images():
             "kind": "container",
             "image": {"kind": "pulled", "reference": IMAGE},
             "cuda": "12.8",
+            "lists_devices": ["/app/llama-server", "--list-devices"],
         },
         "llama-cpp-built": {
             "kind": "container",
@@ -226,11 +227,13 @@ def test_the_machine_is_told_which_images():
                 "arguments": {"CUDA_DOCKER_ARCH": "89"},
             },
             "cuda": None,
+            "lists_devices": [],
         },
     }
     assert content["gpus"] == {"model": "nvidia-l4", "count": 2, "compute_capability": "8.9"}
     assert [one["engine"] for one in content["servers"]] == ["llama-cpp", "llama-cpp-built"]
     assert [one["gpu_layers"] for one in content["servers"]] == [20, 20]
+    assert [one["gpus"] for one in content["servers"]] == [1, 1]
     assert content["optional_packages"] == ["docker-buildx"]
 
 

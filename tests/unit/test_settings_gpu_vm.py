@@ -186,6 +186,11 @@ def test_all_of_a_bad_configuration_is_refused_at_once():
             "vLLM takes GPUs of compute capability 7.5 and more, and the v100 has 7.0",
             "set gpu t4, or scripts/pulumi config set machine_type g2-standard-8",
         ),
+        (
+            {"container_image": "build", "spot": "true", "spot_recovery": "mig"},
+            "spot_recovery is 'mig': a build (container_image) can outlast the hour",
+            "rm spot_recovery",
+        ),
         ({**VLLM, "boot_gb": "60"}, "boot_gb is '60': vLLM's image has 9 GB", "set boot_gb 120"),
         (
             {**VLLM, "model": GOOD["model"]},

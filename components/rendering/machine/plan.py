@@ -88,6 +88,8 @@ class Container:
     `name` tells this image from others of the plan, such as `llama-cpp`. `program` is run in it in
     the place of its entrypoint. `cuda` is the CUDA version that the image is of, such as `12.8`;
     None where it is not known or has none. `shared_memory_mb` is the size of `/dev/shm`.
+    `lists_devices` is a command line in the image that prints the devices its engine computes on,
+    as llama.cpp's `--list-devices` does; empty where there is none.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Container:
     program: tuple[str, ...]
     cuda: str | None = None
     shared_memory_mb: int = 64
+    lists_devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,13 +106,15 @@ class ModelMemory:
 
     `context_tokens_total` is over all slots; `kv_type` is as `llama-server` spells it. With a
     machine that has GPUs it is their memory that is reckoned with, as far as `gpu_layers` says:
-    None is all layers of the model, a number that many.
+    None is all layers of the model, a number that many. The model lies on the first `gpus` of
+    them; None is on all.
     """
 
     context_tokens_total: int
     slots: int
     kv_type: str
     gpu_layers: int | None = None
+    gpus: int | None = None
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,12 @@ def _environment(installation: Installation) -> dict[str, object]:
 
 
 def _container(container: Container) -> dict[str, object]:
-    return {"kind": "container", "image": _image(container.image), "cuda": container.cuda}
+    return {
+        "kind": "container",
+        "image": _image(container.image),
+        "cuda": container.cuda,
+        "lists_devices": list(container.lists_devices),
+    }
 
 
 def _image(image: PulledImage | BuiltImage) -> dict[str, object]:
@@ -137,6 +142,7 @@ def _server(server: ModelServer, port: int) -> dict[str, object]:
         "slots": memory and memory.slots,
         "kv_type": memory and memory.kv_type,
         "gpu_layers": memory and memory.gpu_layers,
+        "gpus": memory and memory.gpus,
         "snapshot": server.snapshot,
     }
 
