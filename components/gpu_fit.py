@@ -1,13 +1,11 @@
-"""What a model takes of the memory of GPUs, from its name alone, and what would fit instead.
+"""Whether a model fits the memory of GPUs, told from its name, and what would fit instead.
 
-A name rounds the parameters and says nothing of the layers, so each part has two figures: the least
-that a model of that name takes, and what it is likely to. Only what the least exceeds is refused;
-the machine reckons again, with the model's own header, before it serves.
+Only what the least that it may take exceeds is refused; the machine reckons again, with the model's
+own header, before it serves.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,39 +13,16 @@ from components.catalogue.gcp_gpu import Fit, Gpu
 from components.engines import vllm
 from components.gpu_memory_fit import GPU_RESERVED_BYTES
 from components.memory_fit import KV_TYPE_BYTES
-from components.model_reference import ModelReference
-from components.model_size import (
-    BITS_PER_WEIGHT,
-    REPOSITORY_BITS,
-    ModelSize,
-    guess,
-    guess_repository,
+from components.model_need import (
+    NOTHING,
+    Bounds,
+    ModelNeed,
+    weights_of,
 )
+from components.model_size import BITS_PER_WEIGHT, REPOSITORY_BITS, ModelSize
 
-_LEAST_WEIGHTS, _LIKELY_WEIGHTS, _LIKELY_LARGE_WEIGHTS = 0.87, 1.1, 1.08
-_LARGE_PARAMETERS = 10e9
-"""Of the size that a name tells. Large models and such of experts are below it by up to an eighth
-(Mixtral 8x7b Q4_K_M has 26.4 GB of 28.8, Llama 70B IQ1_S 15.3 of 17.5), others above it by as much
-as their name rounds down (Qwen2.5 7B has 7.6 billion parameters)."""
-
-_TOTAL_PARAMETERS = {"llama-4-scout": 109e9, "llama-4-maverick": 400e9}
-"""Of models whose name tells those that work on one token: by their publisher's config.json."""
-
-_FAMILY_BITS = {"gpt-oss-20b": (4.25, 5.15), "gpt-oss-120b": (4.25, 4.4)}
-"""Bits a weight of models that are published in 4 bits, and that no file has in more, whatever it
-is named: the least, and the most over a whole file (F16 has 13.8 and 65.4 GB)."""
-
-_ONLINE_BITS = {
-    **dict.fromkeys(("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "mxfp8"), 8.2),
-    "int8_per_channel_weight_only": 8.2,
-    "mxfp4": 4.5,
-}
-"""Bits a weight of what vLLM makes of a 16-bit model while it loads it, by `quantization`
-(docs.vllm.ai, features/quantization/online)."""
-
-_EMBEDDINGS_A_WEIGHT, _MOST_EMBEDDINGS = 0.3, 3e9
-"""Bytes that a quantised repository is likely to have beside its quantised weights: its embeddings
-in 16 bits (Qwen2.5 7B AWQ has 5.6 GB, of which 2.2 are these)."""
+UNQUANTISED_KV = ("f32", "f16", "bf16")
+"""KV types that are not quantised."""
 
 _LLAMA_BUFFERS = (100e6, 1.5e9)
 _VLLM_BUFFERS = (500e6, 2e9)
@@ -59,47 +34,12 @@ _UNKNOWN_BESIDE_BYTES = 3e9
 _SHORTEST_CONTEXT = 1024
 _CONTEXT_STEP = 256
 _SHOWN_MACHINES = 3
-_QUANTISED_REPOSITORY_BITS = 10
-_UNQUANTISED_REPOSITORY_BITS = 16
 _SMALLER_REPOSITORIES = {name: REPOSITORY_BITS[name] for name in ("FP8", "AWQ")}
 _SMALLER_FILES = {
     name: BITS_PER_WEIGHT[name]
     for name in ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K", "IQ2_XXS")
 }
 """Quantisations that most repositories of models have, the largest first."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """The least that something takes, and what it is likely to take; in bytes or elements."""
-
-    least: float
-    likely: float
-
-    def __add__(self, other: Bounds) -> Bounds:
-        return Bounds(self.least + other.least, self.likely + other.likely)
-
-    def times(self, factor: float) -> Bounds:
-        """Return `factor` times both."""
-        return Bounds(self.least * factor, self.likely * factor)
-
-
-NOTHING = Bounds(0, 0)
-UNQUANTISED_KV = ("f32", "f16", "bf16")
-"""KV types that are not quantised."""
-
-
-@dataclass(frozen=True)
-class ModelNeed:
-    """What a model's name tells: bytes of weights, elements of KV cache for one token, and layers.
-
-    `layers` is the fewest and the most that models of that size have. `size` is as the name says.
-    """
-
-    size: ModelSize
-    weights: Bounds
-    kv_elements: Bounds
-    layers: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -145,101 +85,6 @@ class Shortfall:
         if not self.changes:
             return "take a smaller model"
         return f"any of these would fit: {'; '.join(change.words for change in self.changes)}"
-
-
-@dataclass(frozen=True)
-class _SizeClass:
-    """What models of up to so many parameters have, of those that are published (2026)."""
-
-    parameters: float
-    layers: tuple[int, int]
-    kv_elements: tuple[int, int]
-
-
-_SIZE_CLASSES = (
-    _SizeClass(1e9, (12, 32), (1024, 57_344)),
-    _SizeClass(5e9, (16, 64), (2048, 73_728)),
-    _SizeClass(10e9, (24, 64), (4096, 73_728)),
-    _SizeClass(20e9, (24, 64), (4096, 102_400)),
-    _SizeClass(45e9, (24, 80), (8192, 131_072)),
-    _SizeClass(float("inf"), (32, 128), (8192, 163_840)),
-)
-"""The KV cache is least where few layers attend to everything (Granite 4.0 H, 4 of 40 layers); the
-likely one is an upper middle of those with grouped heads (Qwen3, Phi-4, Llama 3)."""
-
-_SHAPES = {
-    r"(?:qwen-?2(?:\.5)?|distill-qwen)": {
-        "0.5": (24, 256), "1.5": (28, 512), "3": (36, 512), "7": (28, 1024),
-        "14": (48, 2048), "32": (64, 2048), "72": (80, 2048),
-    },
-    r"qwen-?3(?!\.|-next)": {
-        "0.6": (28, 2048), "1.7": (28, 2048), "4": (36, 2048), "8": (36, 2048),
-        "14": (40, 2048), "30": (48, 1024), "32": (64, 2048), "235": (94, 1024),
-    },
-    r"(?:llama-?3|distill-llama)": {
-        "1": (16, 1024), "3": (28, 2048), "8": (32, 2048), "70": (80, 2048), "405": (126, 2048),
-    },
-    r"(?:llama-?2|vicuna)": {"7": (32, 8192), "13": (40, 10_240), "70": (80, 2048)},
-    r"mistral": {"7": (32, 2048)},
-    r"mixtral": {"8x7": (32, 2048)},
-}  # fmt: skip
-"""Layers, and elements of the KV cache for one token in each (key and value heads times their
-length), by family and billions of parameters: from each one's published config.json."""
-
-
-def model_need(
-    reference: ModelReference, *, repository: bool = False, quantization: str | None = None
-) -> ModelNeed | None:
-    """Return what a model's name tells; None where it does not tell its size.
-
-    `repository` says that it is a hub repository of safetensors, which vLLM may be told to quantise
-    as it loads it: `quantization`.
-    """
-    size = guess_repository(reference) if repository else guess(reference)
-    if size is None:
-        return None
-    name = str(reference).lower().replace("_", "-")
-    total = (count for model, count in _TOTAL_PARAMETERS.items() if model in name)
-    size = replace(size, parameters=int(next(total, size.parameters)))
-    if size.bits_per_weight >= _UNQUANTISED_REPOSITORY_BITS and quantization in _ONLINE_BITS:
-        size = replace(size, bits_per_weight=_ONLINE_BITS[quantization])
-    size, weights = _in_its_family(name, size, repository)
-    kind = next(one for one in _SIZE_CLASSES if size.parameters < one.parameters)
-    shape = _known_shape(str(reference))
-    if shape is None:
-        return ModelNeed(size, weights, Bounds(*kind.kv_elements), kind.layers)
-    layers, elements = shape
-    # The output counts as one more layer.
-    return ModelNeed(
-        size, weights, Bounds(layers * elements, layers * elements), (layers + 1, layers + 1)
-    )
-
-
-def _in_its_family(name: str, size: ModelSize, repository: bool) -> tuple[ModelSize, Bounds]:
-    """Return the size and its weights, of no more bits than its family is published in."""
-    bits = next((bits for family, bits in _FAMILY_BITS.items() if family in name), None)
-    if bits is None:
-        return size, _weights(size, repository)
-    least, most = (replace(size, bits_per_weight=min(size.bits_per_weight, one)) for one in bits)
-    return most, Bounds(_weights(least, repository).least, _weights(most, repository).likely)
-
-
-def _weights(size: ModelSize, repository: bool) -> Bounds:
-    quantised = repository and size.bits_per_weight < _QUANTISED_REPOSITORY_BITS
-    kept = min(size.parameters * _EMBEDDINGS_A_WEIGHT, _MOST_EMBEDDINGS) if quantised else 0
-    large = size.parameters >= _LARGE_PARAMETERS
-    likely = size.size_bytes * (_LIKELY_LARGE_WEIGHTS if large else _LIKELY_WEIGHTS)
-    return Bounds(size.size_bytes * _LEAST_WEIGHTS, likely + kept)
-
-
-def _known_shape(name: str) -> tuple[int, int] | None:
-    """Return the layers and their elements a token of a model of a known family."""
-    plain = name.lower().replace("_", "-")
-    for family, sizes in _SHAPES.items():
-        for billions, shape in sizes.items():
-            if re.search(rf"{family}[a-z0-9.-]*?-{re.escape(billions)}b(?![a-z0-9])", plain):
-                return shape
-    return None
 
 
 def beside(need: ModelNeed | None, tokens: int) -> Bounds:
@@ -402,7 +247,7 @@ def _smaller_weights(need: ModelNeed, asked: Asked, gpus: tuple[Gpu, int]) -> li
     smaller = _SMALLER_REPOSITORIES if repository else _SMALLER_FILES
     for name, bits in smaller.items():
         size = ModelSize(need.size.parameters, bits)
-        tried = replace(need, size=size, weights=_weights(size, repository))
+        tried = replace(need, size=size, weights=weights_of(size, repository))
         if bits < need.size.bits_per_weight and fits(tried, asked, gpus):
             return [Change(f"an {name} repository of the model" if repository else f"its {name}")]
     return []

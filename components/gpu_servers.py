@@ -9,10 +9,11 @@ from components.catalogue.gcp import MachineType
 from components.catalogue.gcp_gpu import Gpu
 from components.container_images import container
 from components.engines import llama_cpp, vllm
-from components.gpu_fit import beside, model_need
+from components.gpu_fit import beside
 from components.launch import Accelerator
 from components.machine_tuning import Tuning
 from components.model_id import model_id
+from components.model_need import model_need
 from components.model_reference import parse_model_reference
 from components.model_servers import CHAT, EMBEDDINGS
 from components.rendering.machine.plan import Container, ModelMemory, ModelServer

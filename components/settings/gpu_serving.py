@@ -17,6 +17,7 @@ from components.container_images import BUILD
 from components.engines import known_flags, llama_cpp, vllm
 from components.gpu_tuning import Wanted, gpu_tuning
 from components.machine_tuning import Tuning, tuning
+from components.model_need import NOTHING, Bounds, ModelNeed, model_need
 from components.model_reference import HubFile, UrlFile, parse_model_reference, shown
 from components.model_size import guess, guess_repository
 from components.settings.base import Check, Problem
@@ -183,18 +184,18 @@ class GpuServing(VmSettings):
         known = [size.size_bytes for size in sizes if size is not None]
         return sum(known) if known else None
 
-    def need(self) -> gpu_fit.ModelNeed | None:
+    def need(self) -> ModelNeed | None:
         """Return what the chat model's name tells of the memory that it takes."""
         reference, repository = parse_model_reference(self.model), self.engine == vllm.NAME
         if repository and _is_gguf(reference):
             return None
-        return gpu_fit.model_need(reference, repository=repository, quantization=self.quantization)
+        return model_need(reference, repository=repository, quantization=self.quantization)
 
-    def beside(self) -> gpu_fit.Bounds:
+    def beside(self) -> Bounds:
         """Return what an embeddings model of its own takes of the GPUs."""
         if self.embeddings_model in {None, self.model}:
-            return gpu_fit.NOTHING
-        need = gpu_fit.model_need(parse_model_reference(str(self.embeddings_model)))
+            return NOTHING
+        need = model_need(parse_model_reference(str(self.embeddings_model)))
         return gpu_fit.beside(need, llama_cpp.EMBEDDING_TOKENS * llama_cpp.EMBEDDING_SLOTS)
 
     def sharing(self, gpus: tuple[Gpu, int]) -> tuple[Gpu, int]:

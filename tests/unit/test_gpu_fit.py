@@ -4,19 +4,16 @@ import pytest
 
 from components.catalogue.gcp_gpu import find_gpu, which_fit
 from components.gpu_fit import (
-    NOTHING,
     Asked,
-    Bounds,
-    ModelNeed,
     beside,
     fits,
     left_to_the_processor,
     longest_context,
-    model_need,
     room,
     shortfall,
     taken,
 )
+from components.model_need import NOTHING, Bounds, ModelNeed, model_need
 from components.model_reference import parse_model_reference
 
 L4 = (find_gpu("l4"), 1)

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from components.catalogue.gcp_gpu import find_gpu, gpus_of
-from components.gpu_fit import Asked, ModelNeed, fits, model_need
+from components.gpu_fit import Asked, fits
 from components.gpu_tuning import Wanted, gpu_tuning
 from components.machine_tuning import Tuning
+from components.model_need import ModelNeed, model_need
 from components.model_reference import parse_model_reference
 
 L4 = (find_gpu("l4"), 1)

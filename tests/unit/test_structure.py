@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-MODEL_NAMES = {"components.model_reference", "components.model_id", "components.model_size"}
+MODEL_NAMES = {
+    "components.model_reference",
+    "components.model_id",
+    "components.model_need",
+    "components.model_size",
+}
 MAY_IMPORT = {
     "components/launch.py": set(),
     "components/schedule.py": set(),
