@@ -19,10 +19,10 @@ from components.catalogue.gcp_gpu import Fit, which_fit
 from components.compose import Place, UnsupportedCombinationError, form_for
 from components.engines import llama_cpp, localllm, vllm
 from components.launch import Launch
-from components.machine_tuning import tuning
-from components.model_reference import parse_model_reference
-from components.model_size import guess
+from components.models.reference import parse_model_reference
+from components.models.size import guess
 from components.settings import GpuVmSettings, Settings, load, takes
+from components.sizing.machine_tuning import tuning
 from stacks import PROGRAMS
 
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import pulumi
 
 from components.engines import localllm
-from components.installations import LOCALLLM_SOURCE
-from components.model_servers import model_servers
 from components.rendering.machine.plan import MachinePlan
+from components.serving.cpu_servers import cpu_servers
+from components.serving.installations import LOCALLLM_SOURCE
 from components.settings import CpuVmSettings, Settings
 from stacks.gcp_vm import (
     machine_plan,
@@ -40,7 +40,7 @@ def deploy(settings: Settings) -> Mapping[str, object]:
 def plan(settings: Settings, stack: str) -> MachinePlan:
     """Return what the machine of `stack` becomes: a pure function, the same for the same input."""
     given = _cpu_vm(settings)
-    servers = model_servers(given, given.machine())
+    servers = cpu_servers(given, given.machine())
     slots = sum(_slots(server.launch.arguments) for server in servers)
     return machine_plan(given, stack, servers, slots)
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import pulumi
 
-from components.model_servers import embedding_model
 from components.rendering.machine.plan import (
     GatewayLimits,
     MachinePlan,
@@ -18,6 +17,7 @@ from components.rendering.machine.plan import (
     ResizeGroup,
     Tls,
 )
+from components.serving.llama_servers import embedding_model
 from components.settings.gcp_vm import GcpVmSettings
 from components.targets.gcp.args import VmArgs
 from stacks.interpreter import python

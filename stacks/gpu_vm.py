@@ -9,8 +9,8 @@ import pulumi
 
 from components.container_images import image_name
 from components.engines import vllm
-from components.gpu_servers import gpu_servers
 from components.rendering.machine.plan import Container, MachineGpus, MachinePlan, ModelServer
+from components.serving.gpu_servers import gpu_servers
 from components.settings import GpuVmSettings, Settings
 from components.targets.gcp.args import Gpus
 from stacks.gcp_vm import (

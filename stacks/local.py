@@ -10,8 +10,8 @@ from pathlib import Path, PurePath
 import pulumi
 
 from components.engines import llama_cpp
-from components.model_id import model_id
-from components.model_reference import Builtin, PathFile, parse_model_reference
+from components.models.identity import model_id
+from components.models.reference import Builtin, PathFile, parse_model_reference
 from components.settings import LocalSettings, Settings
 from components.targets.local import LocalServer
 from scripts.serve import llama_server

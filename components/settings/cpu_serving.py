@@ -10,12 +10,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from components.engines import localllm
-from components.model_reference import HubFile, parse_model_reference
+from components.models.reference import HubFile, parse_model_reference
 from components.settings.base import Check, Problem
 from components.settings.values import command_line, flags
-from components.settings.vm import VmSettings
-
-_QUANTISED = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+from components.settings.vm import QUANTISED_CACHES, VmSettings, quantised_cache_is_flash
 
 
 class CpuServing(VmSettings):
@@ -59,13 +57,7 @@ class CpuServing(VmSettings):
 
 
 def _quantised_cache_is_flash(settings: CpuServing) -> Iterator[Problem]:
-    if settings.flash_attention != "off" or settings.kv_type not in _QUANTISED:
-        return
-    yield Problem(
-        "flash_attention",
-        f"llama.cpp keeps a {settings.kv_type} cache only with flash attention (kv_type)",
-        "scripts/pulumi config set flash_attention auto",
-    )
+    yield from quantised_cache_is_flash(settings.kv_type, settings.flash_attention)
 
 
 def _build_is_of_the_engine(settings: CpuServing) -> Iterator[Problem]:
@@ -100,7 +92,7 @@ def _localllm_takes_it(settings: CpuServing) -> Iterator[Problem]:
         context_tokens=settings.context_tokens or 0,
         slots=settings.slots or 1,
         kv_type=settings.kv_type or "f16",
-        flash_attention=settings.kv_type in _QUANTISED,
+        flash_attention=settings.kv_type in QUANTISED_CACHES,
         extra_flags=settings.engine_flags,
     )
     for said in localllm.problems(options):

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from components import gpu_fit
 from components.catalogue.gcp import MachineType
 from components.catalogue.gcp_gpu import Gpu
 from components.container_images import BUILD
-from components.engines import known_flags, llama_cpp, vllm
-from components.gpu_tuning import Wanted, gpu_tuning
-from components.machine_tuning import Tuning, tuning
-from components.model_need import NOTHING, Bounds, ModelNeed, model_need
-from components.model_reference import HubFile, UrlFile, parse_model_reference, shown
-from components.model_size import guess, guess_repository
-from components.settings.base import Check, Problem
+from components.engines import llama_cpp, vllm
+from components.models.need import NOTHING, Bounds, ModelNeed, model_need
+from components.models.reference import parse_model_reference, shown
+from components.models.size import guess, guess_repository
+from components.settings.base import Check
+from components.settings.gpu_engine import (
+    CHECKS,
+    OF_ONE_ENGINE,
+    is_gguf,
+    key_is_the_engines,
+    unknown_to_the_build,
+)
 from components.settings.gpu_flags import reserved
 from components.settings.values import command_line
 from components.settings.vm import FetchedModel, VmSettings
+from components.sizing import gpu_fit
+from components.sizing.gpu_tuning import Wanted, gpu_tuning
+from components.sizing.machine_tuning import Tuning, tuning
 
 _ALL_LAYERS = ("auto", "all")
 _MOST_LAYERS = 1000
@@ -31,21 +37,9 @@ _IMAGE = re.compile(
     r"(?P<name>[a-z0-9][a-z0-9._/:-]*[a-z0-9])(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))"
     r"(?:@sha256:(?P<digest>[0-9a-f]{64}))?"
 )
-_OF_ONE_ENGINE = {
-    "gpu_layers": llama_cpp.NAME,
-    "split_mode": llama_cpp.NAME,
-    "flash_attention": llama_cpp.NAME,
-    "threads": llama_cpp.NAME,
-    "tool_call_parser": vllm.NAME,
-    "quantization": vllm.NAME,
-}
-_QUANTISED = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 _LONGEST_TEMPLATE = 32_768
 SYSTEM_BYTES = 2**30
 """Of a machine's own memory, what is not there for a model."""
-
-_PUBLISHED = {"llama.cpp": llama_cpp.NAME, "vllm-openai": vllm.NAME}
-"""The engine in an image, by the last part of the names that their publishers give."""
 
 
 def _gpu_layers(value: str) -> str:
@@ -187,7 +181,7 @@ class GpuServing(VmSettings):
     def need(self) -> ModelNeed | None:
         """Return what the chat model's name tells of the memory that it takes."""
         reference, repository = parse_model_reference(self.model), self.engine == vllm.NAME
-        if repository and _is_gguf(reference):
+        if repository and is_gguf(reference):
             return None
         return model_need(reference, repository=repository, quantization=self.quantization)
 
@@ -235,10 +229,10 @@ class GpuServing(VmSettings):
     def checks(self) -> Iterator[Check]:
         """Return what the keys must fit together for."""
         yield from super().checks()
-        for key in _OF_ONE_ENGINE:
+        for key in OF_ONE_ENGINE:
             reads = frozenset({"engine", "embeddings_model", key})
-            yield Check(reads, partial(_key_is_the_engines, self, key))
-        for reads, find in _CHECKS:
+            yield Check(reads, partial(key_is_the_engines, self, key))
+        for reads, find in CHECKS:
             yield Check(frozenset(reads), partial(find, self))
 
     def warnings(self) -> tuple[str, ...]:
@@ -247,14 +241,14 @@ class GpuServing(VmSettings):
         if self.has_own_image:
             said += [
                 f"{problem.key}: {problem.said}; container_image {self.container_image} may differ"
-                for problem in _unknown_to_the_build(self)
+                for problem in unknown_to_the_build(self)
             ]
         llama = self.engine == llama_cpp.NAME
         said += [
             f"{key} {shown(value)}: llama.cpp loads GGUF files, which its name does not tell of: "
             f"{value}-GGUF is what a repository that has them is often called"
             for key, value in (("model", self.model), ("embeddings_model", self.embeddings_model))
-            if llama and value is not None and not _is_gguf(parse_model_reference(value))
+            if llama and value is not None and not is_gguf(parse_model_reference(value))
         ]
         if llama and not llama_cpp.makes_tool_calls(self.chat_template):
             said.append(
@@ -262,172 +256,3 @@ class GpuServing(VmSettings):
                 "tools, as none of llama.cpp's own does: leave it unset, or write Jinja that does"
             )
         return tuple(said)
-
-
-def _key_is_the_engines(settings: GpuServing, key: str) -> Iterator[Problem]:
-    its = _OF_ONE_ENGINE[key]
-    default = type(settings).model_fields[key].default
-    if settings.engine == its or getattr(settings, key) == default:
-        return
-    # An embeddings model of its own is llama.cpp's, beside vLLM too.
-    if key == "threads" and settings.embeddings_model is not None:
-        return
-    yield Problem(
-        key,
-        f"it is for {its}, and engine is {settings.engine!r}",
-        f"scripts/pulumi config rm {key}, or scripts/pulumi config set engine {its}",
-    )
-
-
-def _kv_type_is_the_engines(settings: GpuServing) -> Iterator[Problem]:
-    takes_fp8 = settings.engine == vllm.NAME
-    if settings.kv_type is None or (settings.kv_type == "fp8") == takes_fp8:
-        return
-    what = "fp8, or nothing for the model's own" if takes_fp8 else "one of llama.cpp's, as in q8_0"
-    yield Problem(
-        "kv_type",
-        f"with engine {settings.engine!r} it takes {what}",
-        f"scripts/pulumi config set kv_type {'fp8' if takes_fp8 else 'q8_0'}, or "
-        "scripts/pulumi config rm kv_type",
-    )
-
-
-def _quantised_cache_is_flash(settings: GpuServing) -> Iterator[Problem]:
-    if settings.flash_attention != "off" or settings.kv_type not in _QUANTISED:
-        return
-    yield Problem(
-        "flash_attention",
-        f"llama.cpp keeps a {settings.kv_type} cache only with flash attention (kv_type)",
-        "scripts/pulumi config set flash_attention auto",
-    )
-
-
-def _model_is_the_engines(settings: GpuServing) -> Iterator[Problem]:
-    if settings.engine != vllm.NAME:
-        return
-    reference = parse_model_reference(settings.model)
-    if isinstance(reference, HubFile) and reference.selector is None and not _is_gguf(reference):
-        return
-    yield Problem(
-        "model",
-        "vLLM loads no GGUF files: it takes a hub repository of safetensors, owner/repo, without "
-        "a file or quantisation after it",
-        "scripts/pulumi config set model Qwen/Qwen2.5-7B-Instruct, or "
-        "scripts/pulumi config set engine llama_cpp",
-    )
-
-
-def _embeddings_are_llama_cpps(settings: GpuServing) -> Iterator[Problem]:
-    if settings.engine != vllm.NAME or settings.embeddings_model is None:
-        return
-    reference = parse_model_reference(settings.embeddings_model)
-    if settings.embeddings_model != settings.model and _is_gguf(reference):
-        return
-    yield Problem(
-        "embeddings_model",
-        "beside vLLM, which serves one model and only chats here, llama.cpp makes embeddings: it "
-        "takes a GGUF file, owner/repo:file.gguf or owner/repo:QUANT",
-        "scripts/pulumi config rm embeddings_model",
-    )
-
-
-def _is_gguf(reference: object) -> bool:
-    """Whether a reference names a GGUF file, or a repository that says it has them."""
-    if isinstance(reference, HubFile):
-        return reference.selector is not None or "gguf" in reference.repo.lower()
-    return isinstance(reference, UrlFile)
-
-
-def _template_is_there(settings: GpuServing) -> Iterator[Problem]:
-    template = settings.chat_template
-    if template is None or llama_cpp.is_jinja(template):
-        return
-    if settings.engine == vllm.NAME:
-        yield Problem(
-            "chat_template",
-            "vLLM has no templates of its own: it takes one line of Jinja, with {{ or {%",
-            "scripts/pulumi config rm chat_template",
-        )
-    elif not settings.has_own_image:
-        yield from _not_among(
-            "chat_template",
-            template,
-            known_flags.chat_templates(),
-            " (or one line of Jinja)",
-        )
-
-
-def _names_are_known(settings: GpuServing) -> Iterator[Problem]:
-    if not settings.has_own_image:
-        yield from _unknown_to_the_build(settings)
-
-
-def _unknown_to_the_build(settings: GpuServing) -> Iterator[Problem]:
-    """Yield the flags, parsers and methods that the pinned build of the engine lacks."""
-    for said in known_flags.unknown(settings.engine, settings.engine_flags):
-        yield Problem("engine_flags", said)
-    if settings.engine != vllm.NAME:
-        return
-    yield from _not_among("tool_call_parser", settings.tool_call_parser, known_flags.tool_parsers())
-    yield from _not_among("quantization", settings.quantization, known_flags.quantizations())
-
-
-def _not_among(
-    key: str, value: str | None, names: tuple[str, ...], further: str = ""
-) -> Iterator[Problem]:
-    if value is None or value in names:
-        return
-    near = get_close_matches(value, names, n=3, cutoff=0.5)
-    takes = f"did you mean {' or '.join(near)}?" if near else f"it takes {', '.join(names)}"
-    yield Problem(
-        key,
-        f"the pinned image knows none of that name: {takes}{further}",
-        f"scripts/pulumi config set {key} {near[0]}" if near else None,
-    )
-
-
-def _built_image_is_llama_cpps(settings: GpuServing) -> Iterator[Problem]:
-    if settings.engine != vllm.NAME or settings.container_image != BUILD:
-        return
-    yield Problem(
-        "container_image",
-        "only llama.cpp's image is built here, and engine is 'vllm'",
-        "scripts/pulumi config rm container_image",
-    )
-
-
-def _image_is_the_engines(settings: GpuServing) -> Iterator[Problem]:
-    name, _ = settings.own_image
-    its = _PUBLISHED.get(name.rpartition("/")[2], settings.engine)
-    if its != settings.engine:
-        yield Problem(
-            "container_image",
-            f"that is the image of {its}, and engine is {settings.engine!r}",
-            f"scripts/pulumi config rm container_image, or scripts/pulumi config set engine {its}",
-        )
-
-
-def _image_has_a_digest(settings: GpuServing) -> Iterator[Problem]:
-    if not settings.has_own_image or "@sha256:" in str(settings.container_image):
-        return
-    yield Problem(
-        "container_image",
-        "it has no digest, without which a tag may mean another image tomorrow",
-        "scripts/up STACK, which looks it up and records it, or python -m scripts.resolve STACK",
-    )
-
-
-_CHECKS: tuple[tuple[tuple[str, ...], Callable[[GpuServing], Iterator[Problem]]], ...] = (
-    (("engine", "kv_type"), _kv_type_is_the_engines),
-    (("kv_type", "flash_attention"), _quantised_cache_is_flash),
-    (("engine", "model"), _model_is_the_engines),
-    (("engine", "model", "embeddings_model"), _embeddings_are_llama_cpps),
-    (("engine", "chat_template", "container_image"), _template_is_there),
-    (
-        ("engine", "engine_flags", "tool_call_parser", "quantization", "container_image"),
-        _names_are_known,
-    ),
-    (("engine", "container_image"), _built_image_is_llama_cpps),
-    (("engine", "container_image"), _image_is_the_engines),
-    (("container_image",), _image_has_a_digest),
-)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from components import gpu_fit
 from components.catalogue.gcp import CatalogueError, MachineType, catalogue, find_machine_type
 from components.catalogue.gcp_gpu import (
     DEFAULT_TYPE,
     Fit,
     Gpu,
-    check_attachment,
     ending,
     find_gpu,
     find_gpu_machine_type,
@@ -24,24 +22,24 @@ from components.catalogue.gcp_gpu import (
     only_spot,
     which_fit,
 )
-from components.container_images import BUILD, ContainerImageError, container
 from components.engines import vllm
-from components.launch import Accelerator
-from components.model_reference import shown
-from components.settings.base import Check, Problem
+from components.models.reference import shown
+from components.settings.base import Check
 from components.settings.gcp_vm import GcpVmSettings, image_of
-from components.settings.gpu_serving import SYSTEM_BYTES, GpuServing
+from components.settings.gpu_machine import (
+    CHECKS,
+    DRIVER_IMAGE,
+    NO_GPU,
+    PLAIN_IMAGES,
+    VLLM_BOOT_GB,
+    is_without_cuda,
+    runs_vllm,
+)
+from components.settings.gpu_serving import GpuServing
+from components.sizing import gpu_fit
 
-NO_GPU = "none"
-"""The value of `gpu` that serves on the processor."""
-
-_IMAGES = ("ubuntu-24.04-nvidia-580", "ubuntu-24.04", "debian-12")
-_DRIVER_IMAGE, *_PLAIN_IMAGES = _IMAGES
-_ATTACHABLE_TO = "n1"
-_SMALLEST_ATTACHABLE = "n1-standard-8"
-_COUNTS = (1, 2, 4, 8)
-_BOOT_GB, _VLLM_BOOT_GB = 60, 120
-_VLLM_CAPABILITY = (7, 5)
+_IMAGES = (DRIVER_IMAGE, *PLAIN_IMAGES)
+_BOOT_GB = 60
 
 
 def _machine_type(value: str) -> str:
@@ -90,7 +88,7 @@ class GpuVmSettings(GpuServing, GcpVmSettings):
         description="How many GPUs are attached to an `n1` machine. Unset: one.",
     )
     image: Annotated[str, AfterValidator(_image)] = Field(
-        default=_DRIVER_IMAGE,
+        default=DRIVER_IMAGE,
         description="What the machine boots: `ubuntu-24.04-nvidia-580`, which has NVIDIA's driver, "
         "or an image's or image family's path; without a GPU also `ubuntu-24.04` or `debian-12`. "
         "`scripts/up` records the image that a family stands for.",
@@ -106,7 +104,7 @@ class GpuVmSettings(GpuServing, GcpVmSettings):
     @property
     def boot_disk_gb(self) -> int:
         """The size of the boot disk in GB."""
-        return self.boot_gb or (_VLLM_BOOT_GB if self.engine == vllm.NAME else _BOOT_GB)
+        return self.boot_gb or (VLLM_BOOT_GB if self.engine == vllm.NAME else _BOOT_GB)
 
     def machine(self) -> MachineType | None:
         """Return the machine type's facts; None where the catalogue does not know it."""
@@ -183,15 +181,13 @@ class GpuVmSettings(GpuServing, GcpVmSettings):
             and (self.split_mode != "none" or fit.gpus == 1)
             and (self.spot or only_spot(fit.machine) is None)
             and (fit.gpu == gpu or ending(fit.gpu) is None)
-            and (
-                self.engine != vllm.NAME or _numbers(fit.gpu.compute_capability) >= _VLLM_CAPABILITY
-            )
+            and (self.engine != vllm.NAME or runs_vllm(fit.gpu))
         ]
 
     def checks(self) -> Iterator[Check]:
         """Return what the keys must fit together for."""
         yield from super().checks()
-        for reads, find in _CHECKS:
+        for reads, find in CHECKS:
             yield Check(frozenset(reads), partial(find, self))
 
     def warnings(self) -> tuple[str, ...]:
@@ -210,236 +206,9 @@ class GpuVmSettings(GpuServing, GcpVmSettings):
                 f"model {shown(self.model)}: its name does not tell its size, so that nothing says "
                 f"here whether it fits; {self._later}"
             )
-        if gpus is not None and _is_without_cuda(*self.own_image):
+        if gpus is not None and is_without_cuda(*self.own_image):
             said.append(
                 f"container_image {self.container_image}: its tag does not say cuda, and llama.cpp "
                 "publishes images for processors and other GPUs beside those"
             )
         return tuple(one for one in said if one)
-
-
-def _gpus_go_with_the_type(settings: GpuVmSettings) -> Iterator[Problem]:
-    machine, built_in = settings.machine(), gpus_of(settings.machine_type)
-    if machine is None:
-        if settings.gpu is None:
-            yield Problem(
-                "gpu",
-                f"the catalogue does not know which GPUs {settings.machine_type} has built in: "
-                "say it, with gpu_count where it is more than one",
-                "scripts/pulumi config set gpu l4, or scripts/pulumi config set gpu none",
-            )
-    elif built_in is not None:
-        yield from _built_in_are_not_attached(settings, *built_in)
-    elif settings.gpu is None:
-        yield _no_gpu(machine)
-    elif settings.gpu == NO_GPU:
-        if settings.gpu_count is not None:
-            yield Problem("gpu_count", "gpu is none", "scripts/pulumi config rm gpu_count")
-    else:
-        gpu, count = find_gpu(settings.gpu), settings.gpu_count or 1
-        if said := check_attachment(machine, gpu, count):
-            key = "gpu" if settings.gpu_count is None else "gpu_count"
-            yield Problem(key, said, _attachable(machine, gpu, count))
-
-
-def _attachable(machine: MachineType, gpu: Gpu, asked: int) -> str:
-    """Return the command that gives a machine with `gpu`, where `asked` can't be attached."""
-    built_in = (fit.machine for fit in which_fit(0) if fit.gpu == gpu and " + " not in fit.machine)
-    machines = (*built_in, _SMALLEST_ATTACHABLE)
-    if machines[0] != _SMALLEST_ATTACHABLE or machine.series.name != _ATTACHABLE_TO:
-        return f"scripts/pulumi config set machine_type {machines[0]}"
-    counts = [count for count in _COUNTS if check_attachment(machine, gpu, count) is None]
-    if not counts:
-        return f"scripts/pulumi config set machine_type {_SMALLEST_ATTACHABLE}"
-    count = next((count for count in counts if count >= asked), counts[-1])
-    return f"scripts/pulumi config set gpu_count {count}"
-
-
-def _is_without_cuda(name: str, tag: str) -> bool:
-    return name.endswith("ggml-org/llama.cpp") and "cuda" not in tag
-
-
-def _built_in_are_not_attached(settings: GpuVmSettings, gpu: Gpu, count: int) -> Iterator[Problem]:
-    said = f"{settings.machine_type} has its GPUs built in ({count} {gpu.name})"
-    if settings.gpu == NO_GPU:
-        yield Problem(
-            "gpu",
-            f"{said}, which would be paid for and not used",
-            "scripts/pulumi config rm gpu, or scripts/pulumi config set machine_type n2-standard-8",
-        )
-    elif settings.gpu not in {None, gpu.name}:
-        yield Problem("gpu", said, "scripts/pulumi config rm gpu")
-    if settings.gpu_count not in {None, count}:
-        yield Problem("gpu_count", said, "scripts/pulumi config rm gpu_count")
-
-
-def _no_gpu(machine: MachineType) -> Problem:
-    takes = machine.series.name == _ATTACHABLE_TO
-    return Problem(
-        "gpu",
-        f"{machine.name} has no GPU built in{', but takes one' if takes else ''}; with none it "
-        "serves on its processor",
-        f"scripts/pulumi config set {'gpu t4' if takes else f'machine_type {DEFAULT_TYPE}'}, or "
-        "scripts/pulumi config set gpu none",
-    )
-
-
-def _vllm_has_a_gpu(settings: GpuVmSettings) -> Iterator[Problem]:
-    if settings.engine != vllm.NAME or settings.gpu != NO_GPU:
-        return
-    yield Problem(
-        "engine",
-        "vLLM serves on NVIDIA GPUs, and gpu is none",
-        "scripts/pulumi config rm gpu, or scripts/pulumi config set engine llama_cpp",
-    )
-
-
-def _image_has_the_driver(settings: GpuVmSettings) -> Iterator[Problem]:
-    if settings.gpus() is None or settings.image not in _PLAIN_IMAGES:
-        return
-    yield Problem(
-        "image",
-        "it has no NVIDIA driver, which the machine's GPUs need",
-        f"scripts/pulumi config set image {_DRIVER_IMAGE}",
-    )
-
-
-def _engines_image_knows_the_gpu(settings: GpuVmSettings) -> Iterator[Problem]:
-    gpus = settings.gpus()
-    if settings.engine == vllm.NAME and (gpus is None or settings.container_image == BUILD):
-        return
-    if gpus is None and settings.gpu != NO_GPU:
-        return
-    accelerator = Accelerator.CPU if gpus is None else Accelerator.CUDA
-    try:
-        cuda = container(settings.engine, accelerator, settings.container_image).cuda
-    except ContainerImageError as error:
-        yield Problem("container_image", str(error))
-        return
-    # What an image of one's own is made for is not known: the machine asks it.
-    if gpus is not None and not settings.has_own_image:
-        yield from _gpu_is_supported(gpus[0], settings.engine, cuda)
-
-
-def _gpu_is_supported(gpu: Gpu, engine: str, cuda: str | None) -> Iterator[Problem]:
-    other = (
-        "scripts/pulumi config set gpu t4, or "
-        f"scripts/pulumi config set machine_type {DEFAULT_TYPE}"
-    )
-    if engine == vllm.NAME and _numbers(gpu.compute_capability) < _VLLM_CAPABILITY:
-        yield Problem(
-            "gpu",
-            f"vLLM takes GPUs of compute capability {'.'.join(map(str, _VLLM_CAPABILITY))} and "
-            f"more, and the {gpu.name} has {gpu.compute_capability}; llama.cpp serves on it",
-            f"{other}, or scripts/pulumi config set engine llama_cpp",
-        )
-    elif cuda and gpu.last_cuda and _numbers(cuda)[0] > gpu.last_cuda:
-        yield Problem(
-            "gpu",
-            f"the pinned image is made with CUDA {cuda}, and the {gpu.name} ({gpu.generation}) is "
-            f"supported up to CUDA {gpu.last_cuda}: an image of that may be set (container_image)",
-            other,
-        )
-    elif cuda and _numbers(cuda) < _numbers(gpu.first_cuda):
-        yield Problem(
-            "container_image",
-            f"the pinned image is made with CUDA {cuda}, and the {gpu.name} ({gpu.generation}) "
-            f"takes {gpu.first_cuda} or later",
-        )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
-
-
-def _several_gpus_are_split(settings: GpuVmSettings) -> Iterator[Problem]:
-    gpus = settings.gpus()
-    if settings.engine == vllm.NAME:
-        return
-    if settings.gpu == NO_GPU:
-        given = {"split_mode": settings.split_mode, "gpu_layers": settings.offloaded_layers}
-        for key in (key for key, value in given.items() if value is not None):
-            yield Problem(key, "gpu is none", f"scripts/pulumi config rm {key}")
-    elif settings.split_mode is not None and gpus is not None and gpus[1] == 1:
-        yield Problem(
-            "split_mode",
-            f"the machine has one GPU ({gpus[0].name}), which nothing is split over",
-            "scripts/pulumi config rm split_mode",
-        )
-
-
-def _boot_disk_holds_the_image(settings: GpuVmSettings) -> Iterator[Problem]:
-    if settings.engine != vllm.NAME or settings.boot_disk_gb >= _VLLM_BOOT_GB:
-        return
-    yield Problem(
-        "boot_gb",
-        "vLLM's image has 9 GB to fetch and over 20 unpacked, and what it compiles lies beside it: "
-        f"it takes {_VLLM_BOOT_GB} or more",
-        f"scripts/pulumi config set boot_gb {_VLLM_BOOT_GB}",
-    )
-
-
-def _group_waits_for_no_build(settings: GpuVmSettings) -> Iterator[Problem]:
-    if settings.container_image != BUILD or settings.spot_recovery != "mig":
-        return
-    yield Problem(
-        "spot_recovery",
-        "a build (container_image) can outlast the hour after which the group makes the machine "
-        "anew, and begins anew after each Spot stop",
-        "scripts/pulumi config rm spot_recovery",
-    )
-
-
-def _model_fits_the_gpus(settings: GpuVmSettings) -> Iterator[Problem]:
-    short = settings.shortfall()
-    if short is None or not short.surely:
-        return
-    steps = [
-        f"scripts/pulumi config set {change.key} {change.value}"
-        for change in short.changes
-        if change.key is not None
-    ]
-    without = "; what has GPUs of its own goes without gpu and gpu_count" if settings.gpu else ""
-    yield Problem("model", f"{short.said}; {short.offered}{without}", ", or ".join(steps) or None)
-
-
-def _rest_fits_the_memory(settings: GpuVmSettings) -> Iterator[Problem]:
-    machine, gpus, need = settings.machine(), settings.gpus(), settings.need()
-    if machine is None or need is None:
-        return
-    if gpus is not None:
-        rest = gpu_fit.left_to_the_processor(need, settings.asked(gpus)).least
-    else:
-        rest = need.weights.least if settings.gpu == NO_GPU else 0
-    missing = rest + SYSTEM_BYTES - machine.memory_bytes
-    if missing <= 0:
-        return
-    layers = f" for what gpu_layers {settings.gpu_layers} leaves to the processor" if gpus else ""
-    yield Problem(
-        "machine_type",
-        f"it has {machine.memory_bytes / 2**30:g} GB of memory, and by its name the model takes at "
-        f"least {gpu_fit.gb(rest)} of it{layers}: {gpu_fit.gb(missing)} are missing; take a "
-        "smaller model or quantisation, fewer slots or context_tokens, or a machine with more "
-        "memory",
-    )
-
-
-_MEMORY_KEYS = (
-    *("engine", "model", "embeddings_model", "context_tokens", "slots", "kv_type", "threads"),
-    *("split_mode", "flash_attention", "gpu_layers", "machine_type", "gpu", "gpu_count"),
-    *("gcp:zone", "spot"),
-)
-_CHECKS: tuple[tuple[tuple[str, ...], Callable[[GpuVmSettings], Iterator[Problem]]], ...] = (
-    (("machine_type", "gpu", "gpu_count"), _gpus_go_with_the_type),
-    (("engine", "gpu"), _vllm_has_a_gpu),
-    (("image", "machine_type", "gpu"), _image_has_the_driver),
-    (("engine", "machine_type", "gpu", "container_image"), _engines_image_knows_the_gpu),
-    (
-        ("engine", "split_mode", "gpu_layers", "machine_type", "gpu", "gpu_count"),
-        _several_gpus_are_split,
-    ),
-    (("engine", "boot_gb"), _boot_disk_holds_the_image),
-    (("container_image", "spot_recovery"), _group_waits_for_no_build),
-    (_MEMORY_KEYS, _model_fits_the_gpus),
-    (_MEMORY_KEYS, _rest_fits_the_memory),
-)

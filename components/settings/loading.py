@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from components.model_reference import shown
+from components.models.reference import shown
 from components.settings.base import Settings
 
 NAMESPACE = "llm-endpoint"

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ValidationInfo
 
 from components.engines import llama_cpp
 from components.engines.llama_cpp_flags import FlagError, parse
-from components.model_reference import ModelReferenceError, parse_model_reference
+from components.models.reference import ModelReferenceError, parse_model_reference
 
 
 def words(value: object) -> object:

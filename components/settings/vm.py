@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
-from components.model_reference import (
+from components.models.reference import (
     Builtin,
     ModelReference,
     PathFile,
     UrlFile,
     parse_model_reference,
 )
-from components.model_size import guess
+from components.models.size import guess
 from components.schedule import Schedule, parse_schedule
 from components.settings import network
 from components.settings.base import Check, Problem, Settings
@@ -25,6 +25,8 @@ NEVER = 0
 """The value of `idle_minutes` that keeps the machine running."""
 _SHORTEST_IDLE = 5
 _LEAST_CACHE_GB = 50
+QUANTISED_CACHES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+"""Values of llama.cpp's `kv_type` that need flash attention."""
 
 
 def _fetched(value: str) -> str:
@@ -209,4 +211,15 @@ def _models_fit_the_disk(settings: VmSettings) -> Iterator[Problem]:
         "cache_gb",
         f"the models take about {models / 1e9:.1f} GB by their names",
         f"scripts/pulumi config set cache_gb {_disk_gb(models)}",
+    )
+
+
+def quantised_cache_is_flash(kv_type: str | None, flash_attention: str | None) -> Iterator[Problem]:
+    """Yield what is wrong where llama.cpp's cache is quantised and may not use flash attention."""
+    if flash_attention != "off" or kv_type not in QUANTISED_CACHES:
+        return
+    yield Problem(
+        "flash_attention",
+        f"llama.cpp keeps a {kv_type} cache only with flash attention (kv_type)",
+        "scripts/pulumi config set flash_attention auto",
     )

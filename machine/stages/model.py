@@ -10,15 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.gguf_header import GgufError, read_header
-from components.gpu_memory_fit import GPU_RESERVED_BYTES, GpuNeed, gpu_refusal, memory_refusal
-from components.memory_fit import MemoryNeed, estimate, refusal
-from components.model_reference import (
+from components.models.gguf_header import GgufError, read_header
+from components.models.reference import (
     HubFile,
     ModelReference,
     ModelReferenceError,
     parse_model_reference,
 )
+from components.sizing.gpu_memory_fit import (
+    GPU_RESERVED_BYTES,
+    GpuNeed,
+    gpu_refusal,
+    memory_refusal,
+)
+from components.sizing.memory_fit import MemoryNeed, estimate, refusal
 from machine import gpus
 from machine.commands import Command
 from machine.config import Config, Server

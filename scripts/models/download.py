@@ -22,8 +22,8 @@ from typing import cast
 
 import requests
 
-from components.gguf_header import MAGIC, describe_start
-from components.model_reference import shown
+from components.models.gguf_header import MAGIC, describe_start
+from components.models.reference import shown
 from scripts.models.progress import Progress, amount
 from scripts.models.transport import Attempts, Client, ModelError, Obstacle, Passing, origin_of
 

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from components.gguf_header import MAGIC, describe_start
-from components.model_reference import (
+from components.models.gguf_header import MAGIC, describe_start
+from components.models.reference import (
     Builtin,
     HubFile,
     ModelReference,

@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from components.model_reference import HubFile, is_loopback, shown, split_names
+from components.models.reference import HubFile, is_loopback, shown, split_names
 from scripts.models.download import Wanted
 from scripts.models.transport import Client, ModelError, Token, origin_of
 

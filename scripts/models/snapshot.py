@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from components.model_reference import HubFile, shown
+from components.models.reference import HubFile, shown
 from scripts.models import hub
 from scripts.models.download import Wanted, cache_faults, check_space, download, hash_file, keep
 from scripts.models.ensure import ModelPart

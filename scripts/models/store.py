@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from components.model_reference import HubFile, ModelReference, shown
+from components.models.reference import HubFile, ModelReference, shown
 from scripts.models.download import hash_file
 from scripts.models.transport import ModelError, Obstacle, Patience
 

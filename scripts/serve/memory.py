@@ -7,8 +7,8 @@ from pathlib import Path
 
 import psutil
 
-from components.gguf_header import GgufError, read_header
-from components.memory_fit import estimate, refusal
+from components.models.gguf_header import GgufError, read_header
+from components.sizing.memory_fit import estimate, refusal
 from scripts.serve.errors import ServeError
 
 _CGROUP = Path("/sys/fs/cgroup")

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 
-from components.model_reference import parse_model_reference
+from components.models.reference import parse_model_reference
 from scripts.bootstrap.places import cache_root
 from scripts.models.ensure import ModelError, ModelFile, ensure_model
 from scripts.serve.errors import ServeError

@@ -37,8 +37,8 @@ from guest.processes import Slowed, engine_of, group_can_reach, inspected
 from guest.registry import DOCKER_HUB, GITHUB
 from guest.secrecy import assert_secrets_are_only_where_they_are_needed, needles
 
-from components.model_id import model_id
-from components.model_reference import parse_model_reference
+from components.models.identity import model_id
+from components.models.reference import parse_model_reference
 from components.rendering.machine.plan import FIRST_SERVER_PORT
 from machine.status import ONLY_WITH_GPUS, STAGES
 

@@ -3,7 +3,9 @@
 import pytest
 
 from components.catalogue.gcp_gpu import find_gpu, which_fit
-from components.gpu_fit import (
+from components.models.need import NOTHING, Bounds, ModelNeed, model_need
+from components.models.reference import parse_model_reference
+from components.sizing.gpu_fit import (
     Asked,
     beside,
     fits,
@@ -13,8 +15,6 @@ from components.gpu_fit import (
     shortfall,
     taken,
 )
-from components.model_need import NOTHING, Bounds, ModelNeed, model_need
-from components.model_reference import parse_model_reference
 
 L4 = (find_gpu("l4"), 1)
 

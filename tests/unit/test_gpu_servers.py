@@ -5,9 +5,9 @@ import pytest
 from components.catalogue.gcp_gpu import find_gpu, find_gpu_machine_type
 from components.container_images import ContainerImageError
 from components.engines import known_flags, llama_cpp, vllm
-from components.gpu_servers import gpu_servers
 from components.launch import Capability, Form, Slot
 from components.rendering.machine.plan import BuiltImage, Container, ModelServer, PulledImage
+from components.serving.gpu_servers import gpu_servers
 from components.settings import GpuVmSettings
 from stacks import PROGRAMS
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from components.catalogue.gcp_gpu import find_gpu, gpus_of
-from components.gpu_fit import Asked, fits
-from components.gpu_tuning import Wanted, gpu_tuning
-from components.machine_tuning import Tuning
-from components.model_need import ModelNeed, model_need
-from components.model_reference import parse_model_reference
+from components.models.need import ModelNeed, model_need
+from components.models.reference import parse_model_reference
+from components.sizing.gpu_fit import Asked, fits
+from components.sizing.gpu_tuning import Wanted, gpu_tuning
+from components.sizing.machine_tuning import Tuning
 
 L4 = (find_gpu("l4"), 1)
 LLAMA = Wanted("llama_cpp")

@@ -12,8 +12,8 @@ from components.engines import known_flags
 from components.engines.llama_cpp import LlamaCppOptions, launch
 from components.engines.llama_cpp_flags import FLAGS, ChoiceFlag, FlagError, parse
 from components.launch import Accelerator, Capability, Form, Slot
-from components.model_id import model_id
-from components.model_reference import parse_model_reference
+from components.models.identity import model_id
+from components.models.reference import parse_model_reference
 from components.rendering.process import ProcessLaunch, process_launch
 from scripts import reference
 from scripts.serve import wheel_server

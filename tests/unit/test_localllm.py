@@ -24,8 +24,8 @@ from components.engines.localllm import (
     problems,
     pull,
 )
-from components.installations import LOCALLLM_SOURCE
 from components.launch import Form, Slot
+from components.serving.installations import LOCALLLM_SOURCE
 from machine import localllm
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -9,9 +9,9 @@ import pytest
 from fake_hub import FakeHub, Fault, gguf_bytes
 from fake_world import SERVERS, FakeMachine, fake_machine
 
-from components.gguf_header import GgufHeader
-from components.gpu_memory_fit import GpuNeed
-from components.memory_fit import estimate
+from components.models.gguf_header import GgufHeader
+from components.sizing.gpu_memory_fit import GpuNeed
+from components.sizing.memory_fit import estimate
 from machine.commands import Result
 from machine.config import Config, Server
 from machine.environments import STAMP

@@ -3,8 +3,8 @@
 import pytest
 
 from components.catalogue.gcp import find_machine_type
-from components.machine_tuning import KV_ELEMENTS_A_TOKEN, tuning
-from components.memory_fit import KV_TYPE_BYTES
+from components.sizing.machine_tuning import KV_ELEMENTS_A_TOKEN, tuning
+from components.sizing.memory_fit import KV_TYPE_BYTES
 
 GB = 10**9
 

@@ -9,8 +9,14 @@ import gguf
 import numpy as np
 import pytest
 
-from components.gguf_header import GgufError, GgufHeader, read_header
-from components.memory_fit import KV_TYPE_BYTES, MemoryNeed, estimate, largest_context, refusal
+from components.models.gguf_header import GgufError, GgufHeader, read_header
+from components.sizing.memory_fit import (
+    KV_TYPE_BYTES,
+    MemoryNeed,
+    estimate,
+    largest_context,
+    refusal,
+)
 from scripts.models.stand_in import write_stand_in
 
 MIB = 1024 * 1024

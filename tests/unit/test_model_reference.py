@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.model_reference import (
+from components.models.reference import (
     Builtin,
     HubFile,
     ModelReferenceError,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from components.model_reference import parse_model_reference
-from components.model_size import guess, guess_repository
+from components.models.reference import parse_model_reference
+from components.models.size import guess, guess_repository
 
 # Sizes of the files as the hub lists them, in GB.
 KNOWN = {

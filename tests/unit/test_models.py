@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fake_hub import FakeHub, Fault, gguf_bytes, sha256
 
-from components.model_reference import parse_model_reference
+from components.models.reference import parse_model_reference
 from scripts.models import download as downloading
 from scripts.models import ensure as models
 from scripts.models import store as model_store
@@ -27,7 +27,7 @@ CONTENT = gguf_bytes(1)
 PULL = """
 import sys
 from pathlib import Path
-from components.model_reference import parse_model_reference
+from components.models.reference import parse_model_reference
 from scripts.models.ensure import ensure_model
 found = ensure_model(
     parse_model_reference(sys.argv[1]), cache=Path(sys.argv[2]),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fake_hub import FakeHub, Fault, gguf_bytes, sha256
 
-from components.model_reference import HubFile, parse_model_reference
+from components.models.reference import HubFile, parse_model_reference
 from scripts.models import hub as hub_api
 from scripts.models.ensure import ModelError, ModelFile, Patience, ensure_model, hub_answers
 from scripts.models.hub import choose

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fake_hub import FakeHub, Fault, sha256
 
-from components.model_reference import HubFile, parse_model_reference
+from components.models.reference import HubFile, parse_model_reference
 from scripts.models import download as downloading
 from scripts.models.snapshot import Snapshot, choose, ensure_snapshot
 from scripts.models.store import Store, Whole

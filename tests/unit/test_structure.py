@@ -8,73 +8,45 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-MODEL_NAMES = {
-    "components.model_reference",
-    "components.model_id",
-    "components.model_need",
-    "components.model_size",
-}
 MAY_IMPORT = {
     "components/launch.py": set(),
     "components/schedule.py": set(),
     "components/catalogue": {"components.catalogue"},
     "components/engines": {"components.launch", "components.engines"},
     "components/compose.py": {"components.launch"},
-    "components/machine_tuning.py": {"components.catalogue", "components.memory_fit"},
-    "components/gpu_memory_fit.py": {"components.gguf_header", "components.memory_fit"},
-    "components/gpu_fit.py": {
+    "components/models": {"components.models"},
+    "components/sizing": {
         "components.catalogue",
         "components.engines",
-        "components.gpu_memory_fit",
-        "components.memory_fit",
-        *MODEL_NAMES,
-    },
-    "components/gpu_tuning.py": {
-        "components.catalogue",
-        "components.engines",
-        "components.gpu_fit",
-        "components.machine_tuning",
+        "components.models",
+        "components.sizing",
     },
     "components/rendering": {"components.launch", "components.rendering"},
-    "components/installations.py": {"components.engines", "components.rendering"},
-    "components/settings": {
-        "components.settings",
-        "components.catalogue",
-        "components.engines",
-        "components.launch",
-        "components.container_images",
-        "components.gpu_fit",
-        "components.gpu_tuning",
-        "components.machine_tuning",
-        "components.schedule",
-        *MODEL_NAMES,
-    },
     "components/container_images.py": {
         "components.engines",
         "components.launch",
         "components.rendering",
     },
-    "components/gpu_servers.py": {
+    "components/settings": {
+        "components.settings",
         "components.catalogue",
         "components.container_images",
         "components.engines",
-        "components.gpu_fit",
         "components.launch",
-        "components.machine_tuning",
-        "components.model_servers",
-        "components.rendering",
-        "components.settings",
-        *MODEL_NAMES,
+        "components.models",
+        "components.schedule",
+        "components.sizing",
     },
-    "components/model_servers.py": {
+    "components/serving": {
         "components.catalogue",
+        "components.container_images",
         "components.engines",
-        "components.installations",
         "components.launch",
-        "components.machine_tuning",
+        "components.models",
         "components.rendering",
+        "components.serving",
         "components.settings",
-        *MODEL_NAMES,
+        "components.sizing",
     },
     "components/endpoint.py": {"components.launch", "components.rendering"},
     "components/keys.py": {"components.rendering"},
@@ -94,10 +66,10 @@ MACHINE_MAY_IMPORT = {
     "scripts.models",
     "scripts.serve.llama_build",
     "scripts.serve.errors",
-    "components.model_reference",
-    "components.gguf_header",
-    "components.gpu_memory_fit",
-    "components.memory_fit",
+    "components.models.reference",
+    "components.models.gguf_header",
+    "components.sizing.gpu_memory_fit",
+    "components.sizing.memory_fit",
     "components.engines.llama_cpp_flags",
     "components.rendering.machine.paths",
 }
@@ -172,7 +144,7 @@ def test_nothing_that_is_put_on_the_machine_needs_pulumi_or_pydantic():
             modules = [path.with_suffix(".py") for path in paths]
             packages = [path / "__init__.py" for path in paths]
             waiting += [path for path in (*modules, *packages) if path.is_file()]
-    assert CHECKOUT / "components/model_reference.py" in seen
+    assert CHECKOUT / "components/models/reference.py" in seen
 
 
 def test_only_targets_import_a_clouds_provider():

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from components.model_reference import ModelReference
-from components.model_size import ModelSize, guess, guess_repository
+from components.models.reference import ModelReference
+from components.models.size import ModelSize, guess, guess_repository
 
 UNQUANTISED_REPOSITORY_BITS = 16
 """Bits a weight of a repository from which a quantisation can be made."""

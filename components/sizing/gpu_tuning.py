@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 
 from components.catalogue.gcp_gpu import Gpu
 from components.engines import vllm
-from components.gpu_fit import UNQUANTISED_KV, Asked, longest_context
-from components.machine_tuning import UNKNOWN_CONTEXT_TOKENS, UNKNOWN_SLOTS, Tuning
-from components.model_need import NOTHING, Bounds, ModelNeed
+from components.models.need import NOTHING, Bounds, ModelNeed
+from components.sizing.gpu_fit import UNQUANTISED_KV, Asked, longest_context
+from components.sizing.machine_tuning import UNKNOWN_CONTEXT_TOKENS, UNKNOWN_SLOTS, Tuning
 
 _SLOTS = (8, 4, 2, 1)
 _VLLM_SLOTS = 32

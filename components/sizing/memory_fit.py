@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.gguf_header import GgufHeader
+from components.models.gguf_header import GgufHeader
 
 KV_TYPE_BYTES = {
     "f32": 4.0,

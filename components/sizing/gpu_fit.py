@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 
 from components.catalogue.gcp_gpu import Fit, Gpu
 from components.engines import vllm
-from components.gpu_memory_fit import GPU_RESERVED_BYTES
-from components.memory_fit import KV_TYPE_BYTES
-from components.model_need import (
+from components.models.need import (
     NOTHING,
     Bounds,
     ModelNeed,
     weights_of,
 )
-from components.model_size import BITS_PER_WEIGHT, REPOSITORY_BITS, ModelSize
+from components.models.size import BITS_PER_WEIGHT, REPOSITORY_BITS, ModelSize
+from components.sizing.gpu_memory_fit import GPU_RESERVED_BYTES
+from components.sizing.memory_fit import KV_TYPE_BYTES
 
 UNQUANTISED_KV = ("f32", "f16", "bf16")
 """KV types that are not quantised."""

@@ -1,20 +1,22 @@
-"""Which model servers a machine runs: settings and the machine's facts -> `ModelServer`s."""
+"""Which model servers a machine without GPUs runs: settings and its facts -> `ModelServer`s."""
 
 from __future__ import annotations
 
 from components.catalogue.gcp import MachineType
 from components.engines import llama_cpp, localllm
-from components.installations import INSTALLATIONS, LOCALLLM
 from components.launch import Launch
-from components.machine_tuning import Tuning, tuning
-from components.model_id import model_id
-from components.model_reference import HubFile, parse_model_reference
+from components.models.reference import HubFile, parse_model_reference
 from components.rendering.machine.plan import ModelMemory, ModelServer
+from components.serving.installations import INSTALLATIONS, LOCALLLM
+from components.serving.llama_servers import (
+    CHAT,
+    EMBEDDINGS,
+    chat_memory,
+    chat_options,
+    id_of,
+)
 from components.settings.cpu_serving import CpuServing
-from components.settings.vm import VmSettings
-
-CHAT = "chat"
-EMBEDDINGS = "embeddings"
+from components.sizing.machine_tuning import Tuning, tuning
 
 
 def tuned(settings: CpuServing, machine: MachineType | None) -> Tuning:
@@ -30,7 +32,7 @@ def tuned(settings: CpuServing, machine: MachineType | None) -> Tuning:
     )
 
 
-def model_servers(settings: CpuServing, machine: MachineType | None) -> tuple[ModelServer, ...]:
+def cpu_servers(settings: CpuServing, machine: MachineType | None) -> tuple[ModelServer, ...]:
     """Return the servers behind the gateway, the one that chats first.
 
     An embeddings model of its own gets a second server; where it is the chat model, one does both.
@@ -41,10 +43,10 @@ def model_servers(settings: CpuServing, machine: MachineType | None) -> tuple[Mo
     installation = INSTALLATIONS[settings.engine, settings.llama_server]
     chat = ModelServer(
         name=CHAT,
-        launch=_chat_launch(settings, chosen),
+        launch=llama_cpp.launch(chat_options(settings, chosen, settings.engine_flags)),
         model=settings.model,
         installation=installation,
-        memory=_memory(chosen),
+        memory=chat_memory(chosen),
     )
     if settings.embeddings_model in {None, settings.model}:
         return (chat,)
@@ -58,36 +60,11 @@ def model_servers(settings: CpuServing, machine: MachineType | None) -> tuple[Mo
     return (chat, embeddings)
 
 
-def embedding_model(settings: VmSettings) -> str | None:
-    """Return the id that answers `/v1/embeddings`; None where none does."""
-    if settings.embeddings_model is None:
-        return None
-    return model_id(parse_model_reference(settings.embeddings_model))
-
-
-def _chat_launch(settings: CpuServing, chosen: Tuning) -> Launch:
-    return llama_cpp.launch(
-        llama_cpp.LlamaCppOptions(
-            model_id=model_id(parse_model_reference(settings.model)),
-            context_tokens=chosen.context_tokens,
-            slots=chosen.slots,
-            embeddings=settings.embeddings_model == settings.model,
-            checks_keys=False,
-            extra_flags=settings.engine_flags,
-            threads=chosen.threads,
-            batch_tokens=chosen.batch_tokens,
-            micro_batch_tokens=chosen.micro_batch_tokens,
-            kv_type=chosen.kv_type,
-            flash_attention=chosen.flash_attention,
-        )
-    )
-
-
 def _embeddings_launch(model: str, chosen: Tuning) -> Launch:
     """Return the launch of a model that makes embeddings alone, and pools as its file says."""
     return llama_cpp.launch(
         llama_cpp.LlamaCppOptions(
-            model_id=model_id(parse_model_reference(model)),
+            model_id=id_of(model),
             context_tokens=llama_cpp.EMBEDDING_TOKENS,
             slots=chosen.slots,
             embeddings=True,
@@ -121,9 +98,5 @@ def _localllm_server(settings: CpuServing, chosen: Tuning) -> ModelServer:
         model=settings.model,
         installation=LOCALLLM,
         pull=(*LOCALLLM.program, *localllm.pull(options)),
-        memory=_memory(chosen),
+        memory=chat_memory(chosen),
     )
-
-
-def _memory(chosen: Tuning) -> ModelMemory:
-    return ModelMemory(chosen.context_tokens * chosen.slots, chosen.slots, chosen.kv_type)

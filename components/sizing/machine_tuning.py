@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from components.catalogue.gcp import MachineType
-from components.memory_fit import KV_TYPE_BYTES
+from components.sizing.memory_fit import KV_TYPE_BYTES
 
 KV_ELEMENTS_A_TOKEN = 65_536
 """Elements of the KV cache for one token, taken as an upper middle: Mistral 7B and Llama 3.1 8B

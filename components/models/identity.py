@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from components.model_reference import (
+from components.models.reference import (
     Builtin,
     HubFile,
     ModelReference,

@@ -5,19 +5,26 @@ With no GPUs (`gpu` is `none`) the same containers serve on the machine's proces
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from components.catalogue.gcp import MachineType
 from components.catalogue.gcp_gpu import Gpu
 from components.container_images import container
 from components.engines import llama_cpp, vllm
-from components.gpu_fit import beside
 from components.launch import Accelerator
-from components.machine_tuning import Tuning
-from components.model_id import model_id
-from components.model_need import model_need
-from components.model_reference import parse_model_reference
-from components.model_servers import CHAT, EMBEDDINGS
+from components.models.need import model_need
+from components.models.reference import parse_model_reference
 from components.rendering.machine.plan import Container, ModelMemory, ModelServer
+from components.serving.llama_servers import (
+    CHAT,
+    EMBEDDINGS,
+    chat_memory,
+    chat_options,
+    id_of,
+)
 from components.settings.gpu_serving import GpuServing
+from components.sizing.gpu_fit import beside
+from components.sizing.machine_tuning import Tuning
 
 _UNKNOWN_BYTES = 2 * 10**9
 """What an embeddings server may take whose model's name does not tell its size: few take more."""
@@ -56,26 +63,14 @@ def _image(engine: str, choice: str | None, gpus: tuple[Gpu, int] | None) -> Con
 def _llama_cpp_server(
     settings: GpuServing, chosen: Tuning, image: Container, gpus: tuple[Gpu, int] | None
 ) -> ModelServer:
-    options = llama_cpp.LlamaCppOptions(
-        model_id=_id(settings.model),
-        context_tokens=chosen.context_tokens,
-        slots=chosen.slots,
-        embeddings=settings.embeddings_model == settings.model,
-        checks_keys=False,
-        extra_flags=settings.engine_flags,
-        threads=chosen.threads,
-        batch_tokens=chosen.batch_tokens,
-        micro_batch_tokens=chosen.micro_batch_tokens,
-        kv_type=chosen.kv_type,
-        flash_attention=chosen.flash_attention,
+    options = replace(
+        chat_options(settings, chosen, settings.engine_flags),
         gpu_layers=gpus and settings.gpu_layers,
         split_mode=gpus and settings.split_mode,
         chat_template=settings.chat_template,
     )
-    memory = ModelMemory(
-        context_tokens_total=chosen.context_tokens * chosen.slots,
-        slots=chosen.slots,
-        kv_type=chosen.kv_type,
+    memory = replace(
+        chat_memory(chosen),
         gpu_layers=gpus and settings.offloaded_layers,
         gpus=1 if gpus is not None and settings.split_mode == "none" else None,
     )
@@ -93,7 +88,7 @@ def _vllm_server(
 ) -> ModelServer:
     """Return the server of a repository of safetensors; whether it fits is for vLLM to say."""
     options = vllm.VllmOptions(
-        model_id=_id(settings.model),
+        model_id=id_of(settings.model),
         context_tokens=settings.context_tokens,
         slots=chosen.slots,
         gpus=1 if gpus is None else gpus[1],
@@ -121,7 +116,7 @@ def _embeddings_server(
     On a machine with GPUs it lies on the first of them, whole.
     """
     options = llama_cpp.LlamaCppOptions(
-        model_id=_id(model),
+        model_id=id_of(model),
         context_tokens=llama_cpp.EMBEDDING_TOKENS,
         slots=llama_cpp.EMBEDDING_SLOTS,
         embeddings=True,
@@ -155,7 +150,3 @@ def _memory_share(settings: GpuServing, gpus: tuple[Gpu, int] | None) -> float:
     need = model_need(parse_model_reference(settings.embeddings_model))
     taken = _UNKNOWN_BYTES if need is None else beside(need, _EMBEDDING_TOKENS_TOTAL).likely
     return max(_LEAST_SHARE, vllm.GPU_MEMORY_SHARE - taken / gpus[0].memory_bytes)
-
-
-def _id(model: str) -> str:
-    return model_id(parse_model_reference(model))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from components.model_reference import Builtin, HubFile, ModelReference, PathFile, UrlFile
+from components.models.reference import Builtin, HubFile, ModelReference, PathFile, UrlFile
 
 BITS_PER_WEIGHT = {
     "IQ1_S": 2.00,

@@ -1,15 +1,15 @@
 """How much memory of GPUs llama.cpp takes for a model, and what would fit where that is too much.
 
-From `components.memory_fit`, with llama.cpp's rules for GPUs: layers are spread over them with
-their weights and KV cache, and each has compute buffers of its own. The output counts as one more
-layer. What `gpu_layers` leaves is the processor's: weights, KV cache and compute buffers there.
+From `memory_fit`, with llama.cpp's rules for GPUs: layers are spread over them with their weights
+and KV cache, and each has compute buffers of its own. The output counts as one more layer. What
+`gpu_layers` leaves is the processor's: weights, KV cache and compute buffers there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from components.memory_fit import MemoryNeed, gigabytes, largest_context, slots_of
+from components.sizing.memory_fit import MemoryNeed, gigabytes, largest_context, slots_of
 
 GPU_RESERVED_BYTES = 600_000_000
 """Of each GPU's memory, for the driver and CUDA's own state."""

@@ -1,0 +1,1 @@
+"""What a model is, told from its reference, its name and its file's header."""

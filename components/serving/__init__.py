@@ -1,0 +1,1 @@
+"""Which model servers a machine runs, and how their programs get there."""

@@ -1,0 +1,47 @@
+"""What llama.cpp's servers have in common, whatever they compute on."""
+
+from __future__ import annotations
+
+from components.engines.llama_cpp import LlamaCppOptions
+from components.models.identity import model_id
+from components.models.reference import parse_model_reference
+from components.rendering.machine.plan import ModelMemory
+from components.settings.vm import VmSettings
+from components.sizing.machine_tuning import Tuning
+
+CHAT = "chat"
+EMBEDDINGS = "embeddings"
+
+
+def id_of(model: str) -> str:
+    """Return the id under which a server lists the model of that reference."""
+    return model_id(parse_model_reference(model))
+
+
+def embedding_model(settings: VmSettings) -> str | None:
+    """Return the id that answers `/v1/embeddings`; None where none does."""
+    return None if settings.embeddings_model is None else id_of(settings.embeddings_model)
+
+
+def chat_options(
+    settings: VmSettings, chosen: Tuning, extra_flags: tuple[str, ...]
+) -> LlamaCppOptions:
+    """Return what llama.cpp is told to serve the chat model, behind a gateway."""
+    return LlamaCppOptions(
+        model_id=id_of(settings.model),
+        context_tokens=chosen.context_tokens,
+        slots=chosen.slots,
+        embeddings=settings.embeddings_model == settings.model,
+        checks_keys=False,
+        extra_flags=extra_flags,
+        threads=chosen.threads,
+        batch_tokens=chosen.batch_tokens,
+        micro_batch_tokens=chosen.micro_batch_tokens,
+        kv_type=chosen.kv_type,
+        flash_attention=chosen.flash_attention,
+    )
+
+
+def chat_memory(chosen: Tuning) -> ModelMemory:
+    """Return what the chat model's memory is reckoned from."""
+    return ModelMemory(chosen.context_tokens * chosen.slots, chosen.slots, chosen.kv_type)

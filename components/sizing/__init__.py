@@ -1,0 +1,1 @@
+"""How much memory a model takes, whether a machine has it, and how an engine is set up for that."""
