@@ -136,9 +136,16 @@ def test_what_the_image_family_stood_for_was_written_down_and_stays(
     assert stack.vm.made == 1
 
 
-def test_a_disk_that_may_hold_data_keeps_its_machine_in_its_zone(stack: Stack):
+def test_pulumi_by_itself_stops_there_and_names_the_command_that_goes_on(stack: Stack):
     stack.full(ELSEWHERE)
     stack.configure(context_tokens="2048")
+    done = stack.cloud.run("up", "--yes", "--skip-preview", "--stack", STACK)
+    assert done.status != 0
+    assert "does not have enough resources available" in done.text
+    assert f"next: scripts/up {STACK} goes on with {A}, if no cache disk holds data" in done.text
+
+
+def test_a_disk_that_may_hold_data_keeps_its_machine_in_its_zone(stack: Stack):
     with pytest.raises(BootstrapError, match="may hold data") as refused:
         stack.up()
     assert f"scripts/up {STACK} --move-cache" in refused.value.next_step
