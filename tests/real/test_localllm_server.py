@@ -33,7 +33,7 @@ import requests
 from components.engines.localllm import LocalllmOptions, launch, pull
 from components.launch import Slot
 from machine.commands import runner
-from machine.config import Engine
+from machine.config import Environment
 from machine.google import Google
 from machine.paths import Paths
 from machine.stages import engine as engine_stage
@@ -64,7 +64,7 @@ def python() -> Path:
     with suppress(FileExistsError):
         (paths.root / "proc").symlink_to("/proc")
     world = World(paths, runner(print), Google(), print)
-    engine_stage.run(SimpleNamespace(engines={"localllm": Engine("localllm", None)}), world)
+    engine_stage.run(SimpleNamespace(engines={"localllm": Environment("localllm", None)}), world)
     return paths.engine("localllm") / "bin" / "python"
 
 
