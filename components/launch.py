@@ -67,7 +67,8 @@ class Launch:
     `program` is a name on PATH, not a path. `arguments` are that program's own flags, in which a
     `Slot` stands for what the place decides. `environment` never holds a secret. `model_id` is
     the id that the server lists under `/v1/models`; None where the server makes it up itself, so
-    that it is only known once the endpoint has answered.
+    that it is only known once the endpoint has answered. `slots` is how many requests it answers
+    at once.
     """
 
     engine: str
@@ -78,6 +79,7 @@ class Launch:
     forms: frozenset[Form]
     accelerators: frozenset[Accelerator]
     capabilities: frozenset[Capability] = frozenset()
+    slots: int = 1
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property

@@ -40,9 +40,7 @@ def deploy(settings: Settings) -> Mapping[str, object]:
 def plan(settings: Settings, stack: str) -> MachinePlan:
     """Return what the machine of `stack` becomes: a pure function, the same for the same input."""
     given = _cpu_vm(settings)
-    servers = cpu_servers(given, given.machine())
-    slots = sum(_slots(server.launch.arguments) for server in servers)
-    return machine_plan(given, stack, servers, slots)
+    return machine_plan(given, stack, cpu_servers(given, given.machine()))
 
 
 def files(settings: Settings, stack: str) -> Mapping[str, str]:
@@ -60,12 +58,6 @@ def engine_package(settings: CpuVmSettings) -> str:
     if found is None:
         raise RuntimeError(f"requirements/{lock} pins no {package}: run scripts/lock")
     return f"{package} {found[1]}"
-
-
-def _slots(arguments: tuple[str, ...]) -> int:
-    """Return how many requests a server answers at once."""
-    flag = "--parallel"
-    return int(arguments[arguments.index(flag) + 1]) if flag in arguments else 1
 
 
 def _cpu_vm(settings: Settings) -> CpuVmSettings:

@@ -33,13 +33,11 @@ _WAITING_FOR_A_SLOT = 4
 
 
 def machine_plan(
-    settings: GcpVmSettings, stack: str, servers: tuple[ModelServer, ...], slots: int
+    settings: GcpVmSettings, stack: str, servers: tuple[ModelServer, ...]
 ) -> MachinePlan:
-    """Return what the machine of `stack` becomes: a pure function, the same for the same input.
-
-    `slots` is how many requests all `servers` together answer at once.
-    """
+    """Return what the machine of `stack` becomes: a pure function, the same for the same input."""
     name = base_name(stack)
+    slots = sum(server.launch.slots for server in servers)
     grouped = settings.spot_recovery == "mig"
     return MachinePlan(
         base_name=name,

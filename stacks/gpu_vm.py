@@ -8,8 +8,7 @@ from dataclasses import replace
 import pulumi
 
 from components.container_images import image_name
-from components.engines import vllm
-from components.rendering.machine.plan import Container, MachineGpus, MachinePlan, ModelServer
+from components.rendering.machine.plan import Container, MachineGpus, MachinePlan
 from components.serving.gpu_servers import gpu_servers
 from components.settings import GpuVmSettings, Settings
 from components.targets.gcp.args import Gpus
@@ -40,8 +39,7 @@ def plan(settings: Settings, stack: str) -> MachinePlan:
     """Return what the machine of `stack` becomes: a pure function, the same for the same input."""
     given = _gpu_vm(settings)
     found = given.gpus()
-    servers = gpu_servers(given, found, given.machine())
-    planned = machine_plan(given, stack, servers, sum(map(_slots, servers)))
+    planned = machine_plan(given, stack, gpu_servers(given, found, given.machine()))
     if found is None:
         return planned
     gpu, count = found
@@ -65,13 +63,6 @@ def engine_package(planned: MachinePlan) -> str:
     if not isinstance(installation, Container):
         raise TypeError(f"gpu-vm serves from containers, not {type(installation).__name__}")
     return image_name(installation)
-
-
-def _slots(server: ModelServer) -> int:
-    """Return how many requests a server answers at once."""
-    words = server.launch.arguments
-    flag = "--max-num-seqs" if server.launch.engine == vllm.NAME else "--parallel"
-    return int(words[words.index(flag) + 1])
 
 
 def _gpu_vm(settings: Settings) -> GpuVmSettings:

@@ -155,6 +155,7 @@ def launch(options: LlamaCppOptions) -> Launch:
         forms=frozenset({Form.PROCESS, Form.CONTAINER, Form.POD}),
         accelerators=frozenset({Accelerator.CPU, Accelerator.CUDA}),
         capabilities=frozenset(claims),
+        slots=options.slots,
         environment={"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1"},
     )
 

@@ -144,6 +144,7 @@ def launch(options: VllmOptions) -> Launch:
         forms=frozenset({Form.CONTAINER, Form.POD}),
         accelerators=frozenset({Accelerator.CUDA}),
         capabilities=frozenset(claims),
+        slots=options.slots,
         environment=_ENVIRONMENT,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from components.catalogue.gcp import MachineType
 from components.engines import llama_cpp, localllm
-from components.launch import Launch
 from components.models.reference import HubFile, parse_model_reference
 from components.rendering.machine.plan import ModelMemory, ModelServer
 from components.serving.installations import INSTALLATIONS, LOCALLLM
@@ -13,7 +12,7 @@ from components.serving.llama_servers import (
     EMBEDDINGS,
     chat_memory,
     chat_options,
-    id_of,
+    embeddings_options,
 )
 from components.settings.cpu_serving import CpuServing
 from components.sizing.machine_tuning import Tuning, tuning
@@ -50,29 +49,15 @@ def cpu_servers(settings: CpuServing, machine: MachineType | None) -> tuple[Mode
     )
     if settings.embeddings_model in {None, settings.model}:
         return (chat,)
+    model = settings.embeddings_model or settings.model
     embeddings = ModelServer(
         name=EMBEDDINGS,
-        launch=_embeddings_launch(settings.embeddings_model or settings.model, chosen),
-        model=settings.embeddings_model or settings.model,
+        launch=llama_cpp.launch(embeddings_options(model, chosen, chosen.slots)),
+        model=model,
         installation=installation,
         memory=ModelMemory(llama_cpp.EMBEDDING_TOKENS * chosen.slots, chosen.slots, "f16"),
     )
     return (chat, embeddings)
-
-
-def _embeddings_launch(model: str, chosen: Tuning) -> Launch:
-    """Return the launch of a model that makes embeddings alone, and pools as its file says."""
-    return llama_cpp.launch(
-        llama_cpp.LlamaCppOptions(
-            model_id=id_of(model),
-            context_tokens=llama_cpp.EMBEDDING_TOKENS,
-            slots=chosen.slots,
-            embeddings=True,
-            pooling=None,
-            checks_keys=False,
-            threads=chosen.threads,
-        )
-    )
 
 
 def _localllm_server(settings: CpuServing, chosen: Tuning) -> ModelServer:

@@ -20,6 +20,7 @@ from components.serving.llama_servers import (
     EMBEDDINGS,
     chat_memory,
     chat_options,
+    embeddings_options,
     id_of,
 )
 from components.settings.gpu_serving import GpuServing
@@ -111,18 +112,12 @@ def _vllm_server(
 def _embeddings_server(
     model: str, chosen: Tuning, image: Container, gpus: tuple[Gpu, int] | None
 ) -> ModelServer:
-    """Return the server of a model that makes embeddings alone, and pools as its file says.
+    """Return the server of a model that makes embeddings alone.
 
     On a machine with GPUs it lies on the first of them, whole.
     """
-    options = llama_cpp.LlamaCppOptions(
-        model_id=id_of(model),
-        context_tokens=llama_cpp.EMBEDDING_TOKENS,
-        slots=llama_cpp.EMBEDDING_SLOTS,
-        embeddings=True,
-        pooling=None,
-        checks_keys=False,
-        threads=chosen.threads,
+    options = replace(
+        embeddings_options(model, chosen, llama_cpp.EMBEDDING_SLOTS),
         gpu_layers=None if gpus is None else "all",
         split_mode=None if gpus is None else "none",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.engines.llama_cpp import LlamaCppOptions
+from components.engines.llama_cpp import EMBEDDING_TOKENS, LlamaCppOptions
 from components.models.identity import model_id
 from components.models.reference import parse_model_reference
 from components.rendering.machine.plan import ModelMemory
@@ -39,6 +39,22 @@ def chat_options(
         micro_batch_tokens=chosen.micro_batch_tokens,
         kv_type=chosen.kv_type,
         flash_attention=chosen.flash_attention,
+    )
+
+
+def embeddings_options(model: str, chosen: Tuning, slots: int) -> LlamaCppOptions:
+    """Return what llama.cpp is told for a model of embeddings alone, which pools as its file says.
+
+    It takes texts of `EMBEDDING_TOKENS`, for `slots` requests at once.
+    """
+    return LlamaCppOptions(
+        model_id=id_of(model),
+        context_tokens=EMBEDDING_TOKENS,
+        slots=slots,
+        embeddings=True,
+        pooling=None,
+        checks_keys=False,
+        threads=chosen.threads,
     )
 
 

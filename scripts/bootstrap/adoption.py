@@ -153,7 +153,7 @@ def adopt(
         for urn in again:
             note(f"{_name(urn)}, which a killed pulumi was replacing, is looked for again.")
     deployment = export.get("deployment") or exported.Deployment()
-    known = frozenset(resource["urn"] for resource in deployment.get("resources") or [])
+    known = frozenset(resource["urn"] for resource in exported.resources(export))
     settled = set(again)
     for orphan in orphans(iter(deployment.get("pending_operations") or []), known):
         said = _import(orphan, checkout, name, cli, environment)

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from scripts.bootstrap.exported import GROUP, GROUP_MEMBER, INSTANCE
+
 VARIABLES: Mapping[str, str] = {"PULUMI_DEBUG_COMMANDS": "true"}
 """What the CLI needs in its environment to take `--event-log`."""
 
-_MACHINE = (
-    "gcp:compute/instance:Instance",
-    "gcp:compute/perInstanceConfig:PerInstanceConfig",
-    "gcp:compute/instanceGroupManager:InstanceGroupManager",
-)
+_MACHINE = (INSTANCE, GROUP_MEMBER, GROUP)
 # The provider passes Compute Engine's words on and most often not its code
 # (cloud.google.com/compute/docs/resource-error; hashicorp/terraform-provider-google,
 # google/services/compute/compute_operation.go).

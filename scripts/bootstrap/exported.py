@@ -18,6 +18,12 @@ _OF_OTHERS = ("Version", "Member", "Attachment", "Service")
 """Ends of types that go with another resource, or that may stay."""
 
 
+INSTANCE = "gcp:compute/instance:Instance"
+GROUP = "gcp:compute/instanceGroupManager:InstanceGroupManager"
+GROUP_MEMBER = "gcp:compute/perInstanceConfig:PerInstanceConfig"
+"""Types of a machine in Google Cloud: plain, a group of machines, and one machine of a group."""
+
+
 @dataclass(frozen=True)
 class Exported:
     """Of a stack's state: resources by name.
@@ -75,18 +81,23 @@ def export(checkout: Checkout, name: str, cli: Cli, environment: Mapping[str, st
     return cast("Export", json.loads(done.stdout))
 
 
+def resources(exported: Export) -> list[Resource]:
+    """Return every resource of a state."""
+    deployment = exported.get("deployment") or Deployment()
+    return deployment.get("resources") or []
+
+
 def read(exported: Export, settled: Collection[str] = ()) -> Exported:
     """Return what a state says; `settled` are URNs of which it is known how they stand."""
     deployment = exported.get("deployment") or Deployment()
-    resources = deployment.get("resources") or []
-    known = {resource["urn"] for resource in resources}.union(settled)
+    known = {resource["urn"] for resource in resources(exported)}.union(settled)
     pending = (
         operation["resource"]
         for operation in deployment.get("pending_operations") or []
         if operation["type"] == "creating" and operation["resource"]["urn"] not in known
     )
     return Exported(
-        protected=tuple(_name(one["urn"]) for one in resources if one.get("protect")),
+        protected=tuple(_name(one["urn"]) for one in resources(exported) if one.get("protect")),
         unfinished=tuple(dict.fromkeys(_in_a_cloud(pending))),
     )
 

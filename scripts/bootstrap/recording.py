@@ -20,10 +20,7 @@ PROGRAMS = ("gpu-vm",)
 """Programs with images to look up."""
 HAS_MACHINE = "--has-machine"
 
-_MACHINES = (
-    "gcp:compute/instance:Instance",
-    "gcp:compute/perInstanceConfig:PerInstanceConfig",
-)
+_MACHINES = (exported.INSTANCE, exported.GROUP_MEMBER)
 
 
 def record(ready: Prepared, name: str) -> bool:
@@ -49,8 +46,7 @@ def record(ready: Prepared, name: str) -> bool:
 
 def has_machine(state: exported.Export) -> bool:
     """Whether the stack has a machine by its state; what that boots is left as it is."""
-    deployment = state.get("deployment") or exported.Deployment()
-    return any(one.get("type") in _MACHINES for one in deployment.get("resources") or [])
+    return any(one.get("type") in _MACHINES for one in exported.resources(state))
 
 
 def _resolved(ready: Prepared, name: str, *, has_machine: bool) -> Mapping[str, str] | None:

@@ -13,11 +13,10 @@ from typing import cast
 
 from scripts.bootstrap import exported
 from scripts.bootstrap.console import BootstrapError
+from scripts.bootstrap.exported import GROUP, INSTANCE
 from scripts.bootstrap.places import PROJECT
 
 DISK = "gcp:compute/disk:Disk"
-INSTANCE = "gcp:compute/instance:Instance"
-GROUP = "gcp:compute/instanceGroupManager:InstanceGroupManager"
 _OF_A_ZONE = (DISK, INSTANCE, GROUP)
 _OF_A_REGION = (
     "gcp:compute/address:Address",
@@ -133,8 +132,7 @@ def standing(export: exported.Export) -> Standing:
 
 
 def _of(kinds: Collection[str], export: exported.Export) -> Iterator[exported.Resource]:
-    deployment = export.get("deployment") or exported.Deployment()
-    for one in deployment.get("resources") or []:
+    for one in exported.resources(export):
         # One that is being replaced was deleted, and stands there with what it last was.
         if one.get("type") in kinds and not one.get("pendingReplacement"):
             yield one

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from components.settings import ConfigurationError
+from scripts.bootstrap.recording import HAS_MACHINE
 from scripts.gcp.credentials import CredentialsError, find
 from scripts.gcp.rest import ApiError, from_environment
 from scripts.resolve import boot_images, container_images
@@ -24,7 +25,6 @@ from scripts.stack_file import file_of, raw_values
 from stacks import HERE, choose
 from stacks.gcp_vm import base_name
 
-HAS_MACHINE = "--has-machine"
 _USAGE = f"usage: python -m scripts.resolve STACK [{HAS_MACHINE}]"
 _ATTEMPTS = 2
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import TypeVar
 
 from components.rendering.machine.plan import (
     BuiltImage,
@@ -22,6 +24,8 @@ GPU_PACKAGES = ("nvidia-container-toolkit",)
 BUILD_PACKAGES = ("docker-buildx",)
 """Of machines that build an image, as far as their distribution has them: Ubuntu's docker.io has
 BuildKit only with it, and Debian 12's without."""
+
+_Engine = TypeVar("_Engine", Installation, Container)
 
 _PINNED = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
@@ -53,19 +57,14 @@ def check(plan: MachinePlan) -> None:
 def installations(plan: MachinePlan) -> list[Installation]:
     """Return the installations of `plan`, each once, by the name of its lock.
 
-    Raises ValueError where two of them share that name.
+    Raises ValueError where two that differ share that name.
     """
-    by_name: dict[str, Installation] = {}
-    for server in plan.servers:
-        installation = server.installation
-        if isinstance(installation, Container):
-            continue
-        if by_name.setdefault(installation.requirements, installation) != installation:
-            raise ValueError(
-                f"two servers install {installation.requirements!r} in different ways into one "
-                "virtual environment: give one of them a lock of its own"
-            )
-    return [by_name[name] for name in sorted(by_name)]
+    found = [each.installation for each in plan.servers]
+    return _once(
+        ((each.requirements, each) for each in found if isinstance(each, Installation)),
+        "two servers install {0!r} in different ways into one virtual environment: give one of "
+        "them a lock of its own",
+    )
 
 
 def containers(plan: MachinePlan) -> list[Container]:
@@ -73,17 +72,11 @@ def containers(plan: MachinePlan) -> list[Container]:
 
     Raises ValueError where two that differ share a name.
     """
-    by_name: dict[str, Container] = {}
-    for server in plan.servers:
-        container = server.installation
-        if isinstance(container, Installation):
-            continue
-        if by_name.setdefault(container.name, container) != container:
-            raise ValueError(
-                f"two servers run different containers called {container.name!r}: give one of them "
-                "another name"
-            )
-    return [by_name[name] for name in sorted(by_name)]
+    found = [each.installation for each in plan.servers]
+    return _once(
+        ((each.name, each) for each in found if isinstance(each, Container)),
+        "two servers run different containers called {0!r}: give one of them another name",
+    )
 
 
 def packages(plan: MachinePlan) -> list[str]:
@@ -101,6 +94,18 @@ def packages(plan: MachinePlan) -> list[str]:
 def optional_packages(plan: MachinePlan) -> list[str]:
     """Return the packages that the machine has to have where its distribution has them, sorted."""
     return sorted(BUILD_PACKAGES) if _builds(plan) else []
+
+
+def _once(named: Iterable[tuple[str, _Engine]], refusal: str) -> list[_Engine]:
+    """Return each engine of `named` once, by its name.
+
+    Raises ValueError, with `refusal` of that name, where two that differ share one.
+    """
+    by_name: dict[str, _Engine] = {}
+    for name, engine in named:
+        if by_name.setdefault(name, engine) != engine:
+            raise ValueError(refusal.format(name))
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def _builds(plan: MachinePlan) -> bool:

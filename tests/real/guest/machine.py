@@ -222,17 +222,3 @@ class Machine:
             command = ("journalctl", "--no-pager", "--lines=80", "--output=short-monotonic")
             journal = self.run(*command).output
         return "\n".join(["--- console", *lines, "--- journal", journal])
-
-
-def _remove_control_groups() -> None:
-    """Remove the groups that systemd-nspawn made below this process's own, where they are empty."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, place = line.split(":", 2)
-        hierarchy = controllers.removeprefix("name=") or "unified"
-        for base in (Path("/sys/fs/cgroup") / hierarchy, Path("/sys/fs/cgroup")):
-            for name in ("payload", "supervisor"):
-                made = base / place.lstrip("/") / name
-                inner = [path for path in made.rglob("*") if path.is_dir()]
-                for folder in [*sorted(inner, reverse=True), made]:
-                    with contextlib.suppress(OSError):
-                        folder.rmdir()
