@@ -55,7 +55,9 @@ def check(world: World) -> str:
         )
     show = ("systemctl", "show", "--property=IPAddressDeny", "--value", ENGINES_SLICE)
     denied = world.run(Command("asking what the servers' slice denies", show))
-    if denied.code == 0 and not denied.output.strip():
+    if denied.code != 0:
+        raise Temporary(f"systemd does not tell what {ENGINES_SLICE} denies", denied.log)
+    if not denied.output.strip():
         raise Permanent(
             f"{ENGINES_SLICE} denies no addresses, so that containers could reach the network\n"
             "next: render the stack anew with the same version of this project as the machine has"

@@ -168,6 +168,13 @@ def test_docker_that_does_not_start_is_tried_again_with_its_journal(machine: Fak
     assert error.log == ("Job for docker.service failed", "failed to load daemon.json")
 
 
+def test_a_slice_that_can_t_be_asked_about_is_not_taken_for_one_that_holds(machine: FakeMachine):
+    machine.run.answers |= {"IPAddressDeny": Result(1, "", "Failed to connect to bus\n")}
+    error = failure(machine)
+    assert isinstance(error, Temporary)
+    assert "does not tell what llm-endpoint-engines.slice denies" in error.message
+
+
 @pytest.mark.parametrize(
     "change",
     [
