@@ -214,24 +214,39 @@ def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path
         os.close(ends)
 
 
-def test_a_long_command_is_told_as_progress(monkeypatch):
+def test_a_long_command_is_told_as_progress(monkeypatch, tmp_path: Path):
     monkeypatch.setattr("machine.commands._SAY_EVERY_SECONDS", 0.05)
+    told = tmp_path / "told"
     said: list[str] = []
-    runner(said.append)(Command("building", ("sleep", "0.2"), 10))
-    assert said
-    assert said[0] == "building, 0 s so far"
+
+    def say(line: str) -> None:
+        said.append(line)
+        told.touch()
+
+    runner(say)(Command("building", ("sh", "-c", _until(told)), 10))
+    assert said[0].startswith("building, ")
+    assert said[0].endswith(" s so far")
 
 
-def test_a_long_command_says_how_far_it_is_from_what_it_wrote(monkeypatch):
+def test_a_long_command_says_how_far_it_is_from_what_it_wrote(monkeypatch, tmp_path: Path):
     monkeypatch.setattr("machine.commands._SAY_EVERY_SECONDS", 0.05)
+    told = tmp_path / "told"
     said: list[str] = []
-    script = "echo one; echo two >&2; sleep 0.2; echo three"
-    words = ("sh", "-c", script)
-    result = runner(said.append)(
-        Command("building", words, 10, progress=lambda text: " and ".join(text.split()))
-    )
-    assert said[-1] == "building, 0 s so far: one and two"
+
+    def progress(text: str) -> str:
+        words = text.split()
+        if len(words) == 2:
+            told.touch()
+        return " and ".join(words)
+
+    script = f"echo one; echo two >&2; {_until(told)}; echo three"
+    result = runner(said.append)(Command("building", ("sh", "-c", script), 10, progress=progress))
+    assert [line for line in said if line.endswith(" s so far: one and two")]
     assert result == Result(0, "one\nthree\n", "two\n")
+
+
+def _until(told: Path) -> str:
+    return f"while [ ! -e '{told}' ]; do sleep 0.01; done"
 
 
 def test_a_command_that_must_succeed_gives_the_end_of_its_log(tmp_path: Path):
