@@ -54,10 +54,12 @@ class Probe:
     """How to ask a server whether it serves.
 
     `path`, which needs no key, answers `loading_status` while the model loads and 200 afterwards.
+    `live_path` answers 200 as soon as the server listens, loading or not; None where none does.
     """
 
     path: str
     loading_status: int = 503
+    live_path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Launch:
     `Slot` stands for what the place decides. `environment` never holds a secret. `model_id` is
     the id that the server lists under `/v1/models`; None where the server makes it up itself, so
     that it is only known once the endpoint has answered. `slots` is how many requests it answers
-    at once.
+    at once. `api_path` is where the server has OpenAI's API, which is `/v1` outside.
     """
 
     engine: str
@@ -80,6 +82,7 @@ class Launch:
     accelerators: frozenset[Accelerator]
     capabilities: frozenset[Capability] = frozenset()
     slots: int = 1
+    api_path: str = "/v1"
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property

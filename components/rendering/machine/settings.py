@@ -28,10 +28,6 @@ from components.rendering.machine.plan import (
     ResizeGroup,
 )
 
-API_PATH = "/v1"
-"""Under which path the engines answer OpenAI's requests."""
-
-
 def machine_json(plan: MachinePlan) -> str:
     """Return the settings of a machine, which hold no secret."""
     return json.dumps(_content(plan), indent=2) + "\n"
@@ -137,7 +133,7 @@ def _server(server: ModelServer, port: int) -> dict[str, object]:
             "path": server.launch.probe.path,
             "loading_status": server.launch.probe.loading_status,
         },
-        "api_path": API_PATH,
+        "api_path": server.launch.api_path,
         "context_tokens_total": memory and memory.context_tokens_total,
         "slots": memory and memory.slots,
         "kv_type": memory and memory.kv_type,
