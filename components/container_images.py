@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import TypedDict, TypeVar, cast
+from typing import NotRequired, TypedDict, TypeVar, cast
 
-from components.engines import llama_cpp, vllm
+from components.engines import llama_cpp, ovms, vllm
 from components.launch import Accelerator
+from components.rendering.kubernetes.plan import SupportImages
 from components.rendering.machine.plan import BuiltImage, Container, GitSource, PulledImage
 
 PINS = Path(__file__).resolve().parent.parent / "pins.toml"
@@ -21,9 +23,11 @@ BUILD = "build"
 _PROGRAMS: Mapping[str, tuple[str, ...]] = {
     llama_cpp.NAME: ("/app/llama-server",),
     vllm.NAME: ("vllm",),
+    ovms.NAME: ("/ovms/bin/ovms",),
 }
-"""The program in each engine's images: the entrypoint of llama.cpp's `.devops/*.Dockerfile`, and of
-vLLM's `docker/Dockerfile`, whose `serve` is the launch's first argument."""
+"""The program in each engine's images: the entrypoint of llama.cpp's `.devops/*.Dockerfile`, of
+vLLM's `docker/Dockerfile`, whose `serve` is the launch's first argument, and what that of OpenVINO
+Model Server's `Dockerfile.ubuntu` starts, by a shell from 2026.3 on."""
 
 _LISTS_DEVICES: Mapping[str, tuple[str, ...]] = {
     llama_cpp.NAME: ("/app/llama-server", "--list-devices"),
@@ -34,6 +38,7 @@ _PIN_NAMES: Mapping[tuple[str, Accelerator], str] = {
     (llama_cpp.NAME, Accelerator.CUDA): "llama_cpp_cuda",
     (llama_cpp.NAME, Accelerator.CPU): "llama_cpp_cpu",
     (vllm.NAME, Accelerator.CUDA): "vllm",
+    (ovms.NAME, Accelerator.CPU): "ovms",
 }
 """Where `pins.toml` has the image of an engine on an accelerator, and what builds it."""
 
@@ -47,13 +52,17 @@ class ContainerImageError(ValueError):
 
 
 class ImagePin(TypedDict):
-    """An image as `pins.toml` has it. `cuda` is "" where it has none."""
+    """An image as `pins.toml` has it. `cuda` is "" where it has none.
+
+    `tag_is_inferred` says that the digest was seen, and not that this tag stood for it.
+    """
 
     repository: str
     tag: str
     digest: str
     cuda: str
     seen: date
+    tag_is_inferred: NotRequired[bool]
 
 
 class DockerfilePin(TypedDict):
@@ -122,13 +131,58 @@ def pinned_reference(engine: str, accelerator: Accelerator) -> str:
     Raises `ContainerImageError` where there is no such image, or its digest is not pinned yet.
     """
     pin = _of(_pins()["images"], engine, accelerator)
-    name = f"{pin['repository']}:{pin['tag']}"
     if not pin["digest"]:
         raise ContainerImageError(
-            f"{name} has no digest in pins.toml yet: run python -m scripts.pins where the internet "
-            "is, or set container_image to a reference with a digest"
+            f"{_tagged(pin)} has no digest in pins.toml yet: run python -m scripts.pins where the "
+            "internet is, or set container_image to a reference with a digest"
         )
-    return f"{name}@{pin['digest']}"
+    return f"{_tagged(pin)}@{pin['digest']}"
+
+
+@dataclass(frozen=True)
+class PodImage:
+    """An image for a pod, with its digest, and the program in it."""
+
+    reference: str
+    program: tuple[str, ...]
+
+
+def pod_image(engine: str, choice: str | None = None) -> PodImage:
+    """Return the image that serves `engine` on the processors of a cluster's node.
+
+    `choice` is the key `container_image`: None for the pinned image, or a reference of one's own.
+    Raises `ContainerImageError` where there is none, its digest is not known, or for `BUILD`.
+    """
+    if choice == BUILD:
+        raise ContainerImageError("a cluster builds no images: name one with its digest")
+    reference = choice or pinned_reference(engine, Accelerator.CPU)
+    return PodImage(reference, _PROGRAMS[engine])
+
+
+def pinned_tag(engine: str) -> str:
+    """Return the tag of the pinned image that serves `engine` on processors, such as `2026.4.0`."""
+    return _of(_pins()["images"], engine, Accelerator.CPU)["tag"]
+
+
+def support_images() -> SupportImages:
+    """Return the pinned images of what is not an engine.
+
+    Raises `ContainerImageError` where a digest is not pinned.
+    """
+    images = _pins()["images"]
+    found = {name: images[name] for name in ("python", "caddy")}
+    missing = [_tagged(pin) for pin in found.values() if not pin["digest"]]
+    if missing:
+        raise ContainerImageError(
+            f"{', '.join(missing)} has no digest in pins.toml yet: run python -m scripts.pins "
+            "where the internet is"
+        )
+    python, caddy = (f"{_tagged(pin)}@{pin['digest']}" for pin in found.values())
+    return SupportImages(python=python, caddy=caddy)
+
+
+def _tagged(pin: ImagePin) -> str:
+    return f"{pin['repository']}:{pin['tag']}"
 
 
 def image_name(container: Container) -> str:

@@ -109,7 +109,14 @@ class VerifiedEndpointArgs(TypedDict):
     address: NotRequired[pulumi.Input[str] | None]
     """The IP address that a domain in `url` has to point at."""
     boot: NotRequired[pulumi.Input[str] | None]
-    """Where the machine's boot can be read: `gcp:PROJECT/ZONE/INSTANCE`, its serial console."""
+    """Where its boot can be read: `gcp:PROJECT/ZONE/INSTANCE`, a machine's serial console, or
+    `kubernetes:NAMESPACE`, the pods of a namespace of `cluster`."""
+    via: NotRequired[str | None]
+    """What to connect to instead of the host in `url`, whose name and certificate still hold:
+    `kubernetes:NAMESPACE/SERVICE/PORT`, forwarded through the control plane of `cluster`, or
+    `HOST:PORT`."""
+    cluster: NotRequired[pulumi.Input[str] | None]
+    """How the cluster that `boot` and `via` name is reached, as JSON. No secret."""
     allowed_cidrs: NotRequired[Sequence[str]]
     """Who may connect, for the message when this machine can't."""
     key_seconds: NotRequired[int]
@@ -248,6 +255,7 @@ def _environment(args: VerifiedEndpointArgs) -> dict[str, pulumi.Input[str]]:
         Variable.CA: _certificate(args),
         Variable.ADDRESS: args.get("address"),
         Variable.BOOT: args.get("boot"),
+        Variable.CLUSTER: args.get("cluster"),
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -275,6 +283,7 @@ def _command(args: VerifiedEndpointArgs) -> str:
         "--process": args.get("process"),
         "--log": args.get("log"),
         "--ca-env": Variable.CA if Variable.CA in environment else None,
+        "--via": args.get("via"),
         "--key-seconds": _text(args.get("key_seconds")),
         "--allowed-cidrs": ",".join(args.get("allowed_cidrs", ())) or None,
         # A machine elsewhere is mended by its stack's configuration: the messages name it.

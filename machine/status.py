@@ -6,6 +6,7 @@ import json
 import os
 import select
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -88,21 +89,10 @@ class Summary:
     message: str
 
 
-class Status:
-    """The records below `run_dir`/status, and the console that each change is told to."""
+class Reporter(ABC):
+    """What takes the reports of stages, and has each kept as a record."""
 
-    def __init__(
-        self,
-        run_dir: Path,
-        console: Path = Path("/dev/console"),
-        *,
-        boot_id: Path = Path("/proc/sys/kernel/random/boot_id"),
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._folder = run_dir / "status"
-        self._console = console
-        self._boot_id = boot_id
+    def __init__(self, clock: Callable[[], float], monotonic: Callable[[], float]) -> None:
         self._clock = clock
         self._monotonic = monotonic
         self._said: dict[str, tuple[State, float]] = {}
@@ -141,9 +131,37 @@ class Status:
             log=_end_of(log),
             unforeseen=unforeseen,
         )
-        write_whole(self._folder / f"{stage}.json", record.as_json() + "\n")
-        tell(self._console, record)
+        self._keep(record)
         return True
+
+    @abstractmethod
+    def _keep(self, record: Record) -> None: ...
+
+    def _boot(self) -> str:
+        """Return what tells this boot from another; "" where nothing does."""
+        return ""
+
+
+class Status(Reporter):
+    """The records below `run_dir`/status, and the console that each change is told to."""
+
+    def __init__(
+        self,
+        run_dir: Path,
+        console: Path = Path("/dev/console"),
+        *,
+        boot_id: Path = Path("/proc/sys/kernel/random/boot_id"),
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(clock, monotonic)
+        self._folder = run_dir / "status"
+        self._console = console
+        self._boot_id = boot_id
+
+    def _keep(self, record: Record) -> None:
+        write_whole(self._folder / f"{record.stage}.json", record.as_json() + "\n")
+        tell(self._console, record)
 
     def read(self, stage: str) -> Record | None:
         """Return the last record of `stage`; None where there is none that can be read."""
@@ -168,12 +186,17 @@ class Status:
             return ""
 
 
+def console_line(record: Record) -> str:
+    """Return the record as the console has it, without the line's end."""
+    return f"{CONSOLE_PREFIX}{record.as_json()}"
+
+
 def tell(console: Path, record: Record) -> bool:
     """Write the record to the console as one line; return whether it took it within 2 s.
 
     A console that is missing, as in a container, or stuck is no failure: the file counts.
     """
-    left = memoryview(f"{CONSOLE_PREFIX}{record.as_json()}\n".encode())
+    left = memoryview(f"{console_line(record)}\n".encode())
     deadline = time.monotonic() + _CONSOLE_SECONDS
     try:
         terminal = os.open(console, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK)

@@ -25,6 +25,12 @@ class Table:
         """The names of the entries."""
         return list(self._content)
 
+    def only(self, *keys: str) -> None:
+        """Raise `WrongError` for an entry that is none of `keys`."""
+        for key in self._content:
+            if key not in keys:
+                raise WrongError(f"{self._named(key)} is not known here: {', '.join(keys)} are")
+
     def text(self, key: str) -> str:
         """The text at `key`."""
         return self._typed(key, str, "a text")

@@ -1,7 +1,8 @@
 """`python -m scripts.pins`: fill in what `pins.toml` could not be told yet, where it can be seen.
 
 An empty digest is filled with what its publisher says; one that is there is held against that, and
-never changed. Publishers list checksums of files, and a registry tells what a tag stands for. What
+never changed. Publishers list checksums of files, and a registry tells what a tag stands for. Of an
+image whose digest alone was seen, and its tag inferred, another digest is told, and no fault. What
 was filled in belongs into a commit, for everyone: a machine that is deployed then takes the
 published file instead of building it. Exit status 1: a publisher says something else than what is
 pinned, 3: some could not be seen from here.
@@ -43,12 +44,16 @@ class Listed:
 
 @dataclass(frozen=True)
 class Pin:
-    """One digest in `pins.toml`: its table and key, and what it is the digest of."""
+    """One digest in `pins.toml`: its table and key, and what it is the digest of.
+
+    `inferred` says that the digest was seen, and what it is called only concluded from that.
+    """
 
     table: str
     key: str
     digest: str
     of: Listed | registry.Image
+    inferred: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ def pins_of(content: Mapping[str, Any]) -> Iterator[Pin]:
     yield Pin("caddy", "sha512", caddy["sha512"], Listed((checksums,), file, digits=128))
     for name, image in content.get("images", {}).items():
         named = registry.parse(f"{image['repository']}:{image['tag']}")
-        yield Pin(f"images.{name}", "digest", image["digest"], named)
+        inferred = bool(image.get("tag_is_inferred"))
+        yield Pin(f"images.{name}", "digest", image["digest"], named, inferred)
 
 
 def look(pin: Pin, publishers: Publishers) -> Seen:
@@ -141,6 +147,11 @@ def main(file: Path, publishers: Publishers = Publishers()) -> int:
             print(f"{name}: {seen.digest}, as its publisher has it now")
         elif pin.digest == seen.digest:
             print(f"{name}: as pinned")
+        elif pin.inferred:
+            print(
+                f"{name}: stays {pin.digest}, the image that was seen; {pin.of}, a tag that was "
+                f"inferred for it, is {seen.digest}"
+            )
         else:
             print(
                 f"{name}: pinned {pin.digest}, and its publisher has {seen.digest} now for "

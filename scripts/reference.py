@@ -17,7 +17,7 @@ from pathlib import Path
 from components.catalogue.gcp import catalogue, find_machine_type
 from components.catalogue.gcp_gpu import Fit, which_fit
 from components.compose import Place, UnsupportedCombinationError, form_for
-from components.engines import llama_cpp, localllm, vllm
+from components.engines import llama_cpp, localllm, ovms, vllm
 from components.launch import Launch
 from components.models.reference import parse_model_reference
 from components.models.size import guess
@@ -31,6 +31,7 @@ ENGINES: Mapping[str, Launch] = {
     llama_cpp.NAME: llama_cpp.launch(llama_cpp.LlamaCppOptions("m", 4096, 4)),
     localllm.NAME: localllm.launch(localllm.LocalllmOptions("o", "r", 4096, selector="m.gguf")),
     vllm.NAME: vllm.launch(vllm.VllmOptions("m", 4096, 4)),
+    ovms.NAME: ovms.launch(ovms.OvmsOptions("m", 4)),
 }
 """A launch of each engine, to ask where it can be placed."""
 
@@ -84,8 +85,10 @@ def places() -> dict[str, Place]:
     """Return what each target takes, by the target's name."""
     from components.targets import local
     from components.targets.gcp import place
+    from components.targets.gke.place import GKE_POOL
 
-    return {found.name: found for found in (local.PLACE, place.CPU_VM, place.GPU_VM)}
+    known = (local.PLACE, place.CPU_VM, place.GPU_VM, GKE_POOL)
+    return {found.name: found for found in known}
 
 
 def engine_table() -> str:

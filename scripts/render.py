@@ -57,7 +57,8 @@ def rendered(stack: str, given: Mapping[str, str]) -> Mapping[str, str]:
     short = stack.rsplit("/", 1)[-1]
     raw = {**raw_values(file_of(stack, HERE)), **given}
     program = choose(raw, short)
-    keys = {field.alias or name for name, field in program.schema.model_fields.items()}
+    fields = program.schema.model_fields.items()
+    keys = {field.alias or name for name, field in fields if field.is_required()}
     defaults = program.defaults()
     for key, value in _SHOWN_FOR.items():
         if key in keys and key not in raw and key not in defaults:

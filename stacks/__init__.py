@@ -16,6 +16,7 @@ from components.settings import (
     NAMESPACE,
     ConfigurationError,
     CpuVmSettings,
+    GkeOvmsSettings,
     GpuVmSettings,
     LocalSettings,
     Settings,
@@ -63,6 +64,7 @@ PROGRAMS = {
         Program("local", LocalSettings, "local"),
         Program("cpu-vm", CpuVmSettings, "cpu_vm"),
         Program("gpu-vm", GpuVmSettings, "gpu_vm"),
+        Program("gke-ovms", GkeOvmsSettings, "gke_ovms"),
     )
 }
 

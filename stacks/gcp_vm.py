@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from collections.abc import Mapping
 
 import pulumi
 
 from components.rendering.machine.plan import (
-    GatewayLimits,
     MachinePlan,
     ModelServer,
     PowerOff,
@@ -21,15 +18,10 @@ from components.serving.llama_servers import embedding_model
 from components.settings.gcp_vm import GcpVmSettings
 from components.targets.gcp.args import VmArgs
 from stacks.interpreter import python
+from stacks.planning import base_name, gateway_limits
 
 STARTED_BY_UP = "LLM_ENDPOINT_UP"
 """The variable that scripts/up sets for pulumi."""
-
-_NAME_PREFIX = "llm-endpoint-"
-_LONGEST_NAME = 40
-"""Of a base name: Google's names have 63 characters at most, and parts are added to this one."""
-_LEAST_ACTIVE_REQUESTS = 16
-_WAITING_FOR_A_SLOT = 4
 
 
 def machine_plan(
@@ -37,15 +29,12 @@ def machine_plan(
 ) -> MachinePlan:
     """Return what the machine of `stack` becomes: a pure function, the same for the same input."""
     name = base_name(stack)
-    slots = sum(server.launch.slots for server in servers)
     grouped = settings.spot_recovery == "mig"
     return MachinePlan(
         base_name=name,
         servers=servers,
         tls=Tls(settings.tls),
-        limits=GatewayLimits(
-            active_requests=max(_LEAST_ACTIVE_REQUESTS, _WAITING_FOR_A_SLOT * slots)
-        ),
+        limits=gateway_limits(sum(server.launch.slots for server in servers)),
         domain=settings.domain,
         idle_minutes=settings.idle_minutes or None,
         stop=ResizeGroup(name) if grouped else PowerOff(),
@@ -128,17 +117,3 @@ def rendered_files(planned: MachinePlan) -> Mapping[str, str]:
         "startup-script.sh": rendered.startup_script,
         **named,
     }
-
-
-def base_name(stack: str) -> str:
-    """Return the beginning of the names of the stack's cloud resources, as RFC 1035 has them.
-
-    Two stacks get two names: one that can't stand as it is gets a piece of its digest.
-    """
-    plain = re.sub(r"-+", "-", re.sub(r"[^a-z0-9]", "-", stack.lower())).strip("-")
-    if plain == stack and len(_NAME_PREFIX + plain) <= _LONGEST_NAME:
-        return _NAME_PREFIX + plain
-    digest = hashlib.sha256(stack.encode()).hexdigest()[:6]
-    room = _LONGEST_NAME - len(_NAME_PREFIX) - len(digest) - 1
-    kept = plain[:room].rstrip("-")
-    return f"{_NAME_PREFIX}{kept}-{digest}" if kept else f"{_NAME_PREFIX}{digest}"

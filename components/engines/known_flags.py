@@ -11,15 +11,20 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-from components.engines import llama_cpp, vllm
+from components.engines import llama_cpp, ovms, vllm
 
 BUILDS: Mapping[str, str] = {
     llama_cpp.NAME: "llama-server b11459",
     vllm.NAME: "vllm serve v0.31.0",
+    ovms.NAME: "ovms 2026.3",
 }
 """The program and build whose flags are listed, by the engine's name."""
 
-_FILES = {llama_cpp.NAME: "llama_cpp_server_flags", vllm.NAME: "vllm_server_flags"}
+_FILES = {
+    llama_cpp.NAME: "llama_cpp_server_flags",
+    vllm.NAME: "vllm_server_flags",
+    ovms.NAME: "ovms_server_flags",
+}
 _RENAMED = {
     llama_cpp.NAME: {
         "--mmap": "--load-mode mmap",
@@ -28,6 +33,9 @@ _RENAMED = {
     },
     vllm.NAME: {
         "--disable-log-requests": "no flag: requests are not logged unless asked for",
+    },
+    ovms.NAME: {
+        "--response_parser": "the keys tool_call_parser and reasoning_parser",
     },
 }
 """Flags of each engine's earlier builds, and what says the same now."""
@@ -74,7 +82,9 @@ def is_reserved(engine: str, word: str) -> bool:
     """
     if engine == vllm.NAME:
         return vllm.is_reserved(word)
-    return llama_cpp.is_reserved(word) or _spelt(word) in _CONTAINER_KEYS
+    if engine == ovms.NAME:
+        return ovms.is_reserved(word)
+    return llama_cpp.is_reserved(word) or _spelt(engine, word) in _CONTAINER_KEYS
 
 
 def unknown(engine: str, words: Iterable[str]) -> tuple[str, ...]:
@@ -96,22 +106,25 @@ def unknown(engine: str, words: Iterable[str]) -> tuple[str, ...]:
 
 
 def _problems(engine: str, word: str) -> list[str]:
-    known, name = flags_of(engine), _spelt(word)
+    known, name = flags_of(engine), _spelt(engine, word)
     if engine == vllm.NAME:
         name = name.partition(".")[0]
         if _OPTIMISATION.fullmatch(word):
             return []
     if name not in known:
         return [f"{BUILDS[engine]} has no flag {name}{_instead(engine, name, known)}"]
+    if engine == ovms.NAME and name in ovms.FLAGS_OF_OTHER_TASKS:
+        return [f"{name} is for other tasks than generating text on a CPU, which ends with it"]
     if "=" in word and engine == llama_cpp.NAME:
         return [f"llama-server takes the value of {name} as a word of its own, without ="]
     return []
 
 
-def _spelt(word: str) -> str:
-    """Return the flag of a word as it is listed: both programs take `_` for `-` in long ones."""
+def _spelt(engine: str, word: str) -> str:
+    """Return the flag of a word as it is listed: all but ovms take `_` for `-` in long ones."""
     name = word.partition("=")[0]
-    return name.replace("_", "-") if name.startswith("--") else name
+    as_typed = engine == ovms.NAME or not name.startswith("--")
+    return name if as_typed else name.replace("_", "-")
 
 
 def _instead(engine: str, name: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 
 from components.models.reference import ModelReference
-from components.models.size import ModelSize, guess, guess_repository
+from components.models.size import ModelSize, guess, guess_openvino, guess_repository
 
 UNQUANTISED_REPOSITORY_BITS = 16
 """Bits a weight of a repository from which a quantisation can be made."""
@@ -124,11 +124,21 @@ def model_need(
     size = guess_repository(reference) if repository else guess(reference)
     if size is None:
         return None
+    if size.bits_per_weight >= UNQUANTISED_REPOSITORY_BITS and quantization in _ONLINE_BITS:
+        size = replace(size, bits_per_weight=_ONLINE_BITS[quantization])
+    return _need(reference, size, repository)
+
+
+def openvino_need(reference: ModelReference) -> ModelNeed | None:
+    """Return what the name of a repository in OpenVINO's format tells; None for no size."""
+    size = guess_openvino(reference)
+    return None if size is None else _need(reference, size, repository=False)
+
+
+def _need(reference: ModelReference, size: ModelSize, repository: bool) -> ModelNeed:
     name = str(reference).lower().replace("_", "-")
     total = (count for model, count in _TOTAL_PARAMETERS.items() if model in name)
     size = replace(size, parameters=int(next(total, size.parameters)))
-    if size.bits_per_weight >= UNQUANTISED_REPOSITORY_BITS and quantization in _ONLINE_BITS:
-        size = replace(size, bits_per_weight=_ONLINE_BITS[quantization])
     size, weights = _in_its_family(name, size, repository)
     kind = next(one for one in _SIZE_CLASSES if size.parameters < one.parameters)
     shape = _known_shape(str(reference))

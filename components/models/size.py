@@ -83,6 +83,20 @@ REPOSITORY_BITS = {
 `GPTQ-Int8` has 8. Embeddings stay in 16 bits, which counts for more the smaller the model is: these
 are the figures of large ones."""
 
+OPENVINO_BITS = {
+    "INT4": 4.6,
+    "NF4": 4.6,
+    "INT8": 8.2,
+    "FP16": 16.0,
+    "BF16": 16.0,
+    "FP32": 32.0,
+}
+"""Bits a weight over a repository in OpenVINO's format, by words in its name, of which the first in
+this order counts: embeddings have 8 bits in those of 4 (Qwen3-8B-int4-ov has 4.86 GB of weights,
+Qwen3-4B-int4-ov 2.29, Qwen2.5-1.5B-Instruct-int4-ov 0.94)."""
+
+_OPENVINO = re.compile(r"(?:^|[-_.])(?:ov|openvino)(?:$|[-_.])", re.IGNORECASE)
+
 _QUANTISED_FAMILIES = {"gpt-oss": 4.25}
 """Models whose publishers' repository is quantised without saying so in its name."""
 
@@ -132,6 +146,31 @@ def guess_repository(reference: ModelReference) -> ModelSize | None:
         return None
     parameters = _parameters(reference.repo)
     return None if parameters is None else ModelSize(parameters, _repository_bits(reference.repo))
+
+
+def is_openvino(reference: ModelReference) -> bool:
+    """Whether a reference is a hub repository whose name says that it is in OpenVINO's format.
+
+    Such names end in `-ov`, or have `openvino` in them.
+    """
+    if not isinstance(reference, HubFile) or reference.selector is not None:
+        return False
+    return _OPENVINO.search(reference.repo) is not None
+
+
+def guess_openvino(reference: ModelReference) -> ModelSize | None:
+    """Return the size of a repository in OpenVINO's format by its name; None where it doesn't tell.
+
+    Without a precision in the name the weights have 16 bits.
+    """
+    if not isinstance(reference, HubFile):
+        return None
+    parameters = _parameters(reference.repo)
+    if parameters is None:
+        return None
+    words = re.split(r"[-_.]", reference.repo.upper())
+    said = (bits for word, bits in OPENVINO_BITS.items() if word in words)
+    return ModelSize(parameters, next(said, _UNQUANTISED_BITS))
 
 
 def _repository_bits(name: str) -> float:

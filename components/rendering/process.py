@@ -48,6 +48,13 @@ class Variable(StrEnum):
     """The IP address that the endpoint's domain has to point at."""
     BOOT = "LLM_ENDPOINT_BOOT"
     """Where the boot of the endpoint's machine can be read, such as `gcp:PROJECT/ZONE/VM`."""
+    CLUSTER = "LLM_ENDPOINT_CLUSTER"
+    """How a Kubernetes cluster is reached, as JSON: `server` and `certificate_authority`."""
+    NAMESPACE = "LLM_ENDPOINT_NAMESPACE"
+    """The namespace of a cluster that is meant."""
+    SCALE = "LLM_ENDPOINT_SCALE"
+    """How many pods each StatefulSet is to have, as JSON: name -> `replicas`, and `most` where the
+    cluster may choose between the two."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from components.engines.llama_cpp import EMBEDDING_TOKENS, LlamaCppOptions
 from components.models.identity import model_id
 from components.models.reference import parse_model_reference
 from components.rendering.machine.plan import ModelMemory
-from components.settings.vm import VmSettings
+from components.settings.served import ServedSettings
 from components.sizing.machine_tuning import Tuning
 
 CHAT = "chat"
@@ -18,13 +18,13 @@ def id_of(model: str) -> str:
     return model_id(parse_model_reference(model))
 
 
-def embedding_model(settings: VmSettings) -> str | None:
+def embedding_model(settings: ServedSettings) -> str | None:
     """Return the id that answers `/v1/embeddings`; None where none does."""
     return None if settings.embeddings_model is None else id_of(settings.embeddings_model)
 
 
 def chat_options(
-    settings: VmSettings, chosen: Tuning, extra_flags: tuple[str, ...]
+    settings: ServedSettings, chosen: Tuning, extra_flags: tuple[str, ...]
 ) -> LlamaCppOptions:
     """Return what llama.cpp is told to serve the chat model, behind a gateway."""
     return LlamaCppOptions(

@@ -6,7 +6,10 @@ each with its key, the value that came, what would do, and the next step.
 
 from components.settings.base import Settings
 from components.settings.cpu_vm import CpuVmSettings
+from components.settings.gcp import GcpSettings
 from components.settings.gcp_vm import GcpVmSettings
+from components.settings.gke import GkeSettings
+from components.settings.gke_ovms import GkeOvmsSettings
 from components.settings.gpu_serving import GpuServing
 from components.settings.gpu_vm import GpuVmSettings
 from components.settings.loading import (
@@ -17,15 +20,20 @@ from components.settings.loading import (
     takes,
 )
 from components.settings.local import LocalSettings
+from components.settings.served import ServedSettings
 
 __all__ = [
     "NAMESPACE",
     "ConfigurationError",
     "CpuVmSettings",
+    "GcpSettings",
     "GcpVmSettings",
+    "GkeOvmsSettings",
+    "GkeSettings",
     "GpuServing",
     "GpuVmSettings",
     "LocalSettings",
+    "ServedSettings",
     "Settings",
     "load",
     "raw_configuration",

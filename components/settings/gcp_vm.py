@@ -18,6 +18,7 @@ from components.catalogue.gcp import (
     region_of,
 )
 from components.settings.base import Check, Problem
+from components.settings.gcp import GcpSettings
 from components.settings.values import words
 from components.settings.vm import VmSettings
 
@@ -29,32 +30,9 @@ FAMILY_OF = {
 }
 """Image families by their short names, as Compute Engine names them."""
 
-_PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _IMAGE = re.compile(r"projects/[a-z0-9.:-]+/global/images/(?:family/)?[a-z][a-z0-9-]{0,62}")
-_COMPUTE = r"(?:https://www\.googleapis\.com/compute/v1/)?projects/[a-z0-9.:-]+"
-_NAME = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_NETWORK = re.compile(rf"(?:{_COMPUTE}/global/networks/)?{_NAME}")
-_SUBNETWORK = re.compile(rf"(?:{_COMPUTE}/regions/(?P<region>[a-z0-9-]+)/subnetworks/)?{_NAME}")
-_DNS_ZONE = re.compile(_NAME)
 _BOOT_GB = 30
 _NEWEST_DISK = "hyperdisk-balanced"
-
-
-def _project(value: str) -> str:
-    if _PROJECT.fullmatch(value) is None:
-        raise ValueError(
-            "that is no project's id: 6 to 30 lower-case letters, digits and hyphens (not its "
-            "name, not its number)"
-        )
-    return value
-
-
-def _zone(value: str) -> str:
-    try:
-        check_zone(value)
-    except CatalogueError as error:
-        raise ValueError(str(error)) from None
-    return value
 
 
 def image_of(value: str, names: Iterable[str]) -> str:
@@ -79,44 +57,9 @@ def _zones(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-def _network(value: str) -> str:
-    if _NETWORK.fullmatch(value) is None:
-        raise ValueError("it takes a name, or a path such as projects/PROJECT/global/networks/NAME")
-    return value
-
-
-def _subnetwork(value: str) -> str:
-    if _SUBNETWORK.fullmatch(value) is None:
-        raise ValueError(
-            "it takes a name, or a path such as projects/PROJECT/regions/REGION/subnetworks/NAME"
-        )
-    return value
-
-
-def _dns_zone(value: str) -> str:
-    if _DNS_ZONE.fullmatch(value) is None:
-        raise ValueError("it takes the name of a managed zone of Cloud DNS, not its domain")
-    return value
-
-
-class GcpVmSettings(VmSettings):
+class GcpVmSettings(GcpSettings, VmSettings):
     """The keys of every program that serves from a virtual machine in Google Cloud."""
 
-    project: Annotated[str, AfterValidator(_project)] = Field(
-        alias="gcp:project",
-        description="The project's id.",
-        examples=["PROJECT_ID"],
-    )
-    zone: Annotated[str, AfterValidator(_zone)] = Field(
-        alias="gcp:zone",
-        description="The zone of the machine and its disks.",
-        examples=["europe-west4-a"],
-    )
-    given_region: str | None = Field(
-        default=None,
-        alias="gcp:region",
-        description="The zone's region, if it is set at all.",
-    )
     zones: Annotated[tuple[str, ...], BeforeValidator(words), AfterValidator(_zones)] = Field(
         default=(),
         description="Zones to go on with, in this order, where Google has no room for the machine: "
@@ -146,30 +89,11 @@ class GcpVmSettings(VmSettings):
         le=120 * 24,
         description="Hours after which Google itself stops the machine, counted from each start.",
     )
-    network: Annotated[str, AfterValidator(_network)] | None = Field(
-        default=None,
-        description="A network that is there already. Unset: one is made.",
-    )
-    subnetwork: Annotated[str, AfterValidator(_subnetwork)] | None = Field(
-        default=None,
-        description="The subnetwork in that network and the zone's region. Unset: the one that an "
-        "auto-mode network has there.",
-    )
-    dns_zone: Annotated[str, AfterValidator(_dns_zone)] | None = Field(
-        default=None,
-        description="A managed zone of Cloud DNS in the project, in which the domain's record is "
-        "made. Unset: you make it.",
-    )
 
     @property
     def boot_disk_gb(self) -> int:
         """The size of the boot disk in GB."""
         return self.boot_gb or _BOOT_GB
-
-    @property
-    def region(self) -> str:
-        """The region of the zone."""
-        return region_of(self.zone)
 
     @property
     def image_path(self) -> str:
@@ -181,6 +105,10 @@ class GcpVmSettings(VmSettings):
         """A disk type that the machine takes; of an unknown series the one that new ones take."""
         machine = self.machine()
         return _NEWEST_DISK if machine is None else machine.series.disk
+
+    def all_zones(self) -> tuple[str, ...]:
+        """Return the zone, and those that may take its place, each once."""
+        return tuple(dict.fromkeys([self.zone, *self.zones]))
 
     @abstractmethod
     def machine(self) -> MachineType | None:
@@ -199,35 +127,17 @@ class GcpVmSettings(VmSettings):
 
     def warnings(self) -> tuple[str, ...]:
         """Return what has no effect, and what the catalogue does not know."""
-        zones = dict.fromkeys([self.zone, *self.zones])
-        said = [*super().warnings(), *map(check_zone, zones)]
-        if self.machine() is None:
-            said.append(
-                f"the catalogue does not know the machine type {self.machine_type}: whether it is "
-                "there, whether the model fits, and how many cores it has is not checked"
-            )
-        return tuple(one for one in said if one)
-
-
-def _region_is_the_zones(settings: GcpVmSettings) -> Iterator[Problem]:
-    if settings.given_region is None:
-        return
-    if settings.given_region != settings.region:
-        said = f"gcp:zone is {settings.zone!r}, which lies in {settings.region}"
-    elif others := _elsewhere(settings, settings.given_region):
-        said = f"zones has {', '.join(others)}, which a region that is set would keep out"
-    else:
-        return
-    yield Problem("gcp:region", said, "scripts/pulumi config rm gcp:region")
-
-
-def _elsewhere(settings: GcpVmSettings, region: str) -> list[str]:
-    """Return those of the zones to go on with that lie in another region."""
-    return [zone for zone in settings.zones if region_of(zone) != region]
+        if self.machine() is not None:
+            return super().warnings()
+        return (
+            *super().warnings(),
+            f"the catalogue does not know the machine type {self.machine_type}: whether it is "
+            "there, whether the model fits, and how many cores it has is not checked",
+        )
 
 
 def _machine_is_in_the_zones(settings: GcpVmSettings) -> Iterator[Problem]:
-    for zone in dict.fromkeys([settings.zone, *settings.zones]):
+    for zone in settings.all_zones():
         said = settings.not_in(zone)
         if said is not None:
             yield Problem("gcp:zone" if zone == settings.zone else "zones", said)
@@ -286,46 +196,11 @@ def _group_fights_no_limit(settings: GcpVmSettings) -> Iterator[Problem]:
     )
 
 
-def _subnetwork_has_a_network(settings: GcpVmSettings) -> Iterator[Problem]:
-    if settings.subnetwork is None or settings.network is not None:
-        return
-    yield Problem("network", "the subnetwork that is given (subnetwork) lies in a network")
-
-
-def _subnetwork_is_in_the_region(settings: GcpVmSettings) -> Iterator[Problem]:
-    named = settings.subnetwork and _SUBNETWORK.fullmatch(settings.subnetwork)
-    region = named and named["region"]
-    if not region:
-        return
-    said = f"it lies in {region}, and "
-    if region != settings.region:
-        said += f"gcp:zone is {settings.zone!r}, which lies in {settings.region}"
-    elif others := _elsewhere(settings, region):
-        said += f"zones has {', '.join(others)}, which lies elsewhere"
-    else:
-        return
-    yield Problem("subnetwork", said)
-
-
-def _dns_zone_has_a_domain(settings: GcpVmSettings) -> Iterator[Problem]:
-    if settings.dns_zone is None or settings.domain is not None:
-        return
-    yield Problem(
-        "dns_zone",
-        "it is for the domain's record, and domain is not set",
-        "scripts/pulumi config set domain llm.example.org",
-    )
-
-
 _CHECKS = (
-    (("gcp:region", "gcp:zone", "zones"), _region_is_the_zones),
     (("machine_type", "gcp:zone", "zones"), _machine_is_in_the_zones),
     (("machine_type", "spot"), _spot_is_offered),
     (("schedule", "spot", "spot_recovery"), _spot_has_no_schedule),
     (("spot", "spot_recovery"), _recovery_is_for_spot),
     (("schedule", "spot_recovery"), _group_fights_no_schedule),
     (("max_run_hours", "spot_recovery"), _group_fights_no_limit),
-    (("network", "subnetwork"), _subnetwork_has_a_network),
-    (("subnetwork", "gcp:zone", "zones"), _subnetwork_is_in_the_region),
-    (("dns_zone", "domain"), _dns_zone_has_a_domain),
 )

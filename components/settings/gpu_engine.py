@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING
 
 from components.container_images import BUILD
 from components.engines import known_flags, llama_cpp, vllm
-from components.models.reference import HubFile, UrlFile, parse_model_reference
+from components.models.reference import HubFile, parse_model_reference
 from components.settings.base import Problem
+from components.settings.containers import (
+    image_of_another_engine,
+    image_without_digest,
+    is_gguf,
+    key_is_of,
+)
 from components.settings.vm import quantised_cache_is_flash
 
 if TYPE_CHECKING:
@@ -24,24 +30,13 @@ OF_ONE_ENGINE = {
     "quantization": vllm.NAME,
 }
 
-_PUBLISHED = {"llama.cpp": llama_cpp.NAME, "vllm-openai": vllm.NAME}
-"""The engine in an image, by the last part of the names that their publishers give."""
-
 
 def key_is_the_engines(settings: GpuServing, key: str) -> Iterator[Problem]:
     """Yield what is wrong where `key`, which only one engine reads, is set with another."""
-    its = OF_ONE_ENGINE[key]
-    default = type(settings).model_fields[key].default
-    if settings.engine == its or getattr(settings, key) == default:
-        return
     # An embeddings model of its own is llama.cpp's, beside vLLM too.
     if key == "threads" and settings.embeddings_model is not None:
         return
-    yield Problem(
-        key,
-        f"it is for {its}, and engine is {settings.engine!r}",
-        f"scripts/pulumi config rm {key}, or scripts/pulumi config set engine {its}",
-    )
+    yield from key_is_of(settings, key, OF_ONE_ENGINE[key], settings.engine)
 
 
 def _kv_type_is_the_engines(settings: GpuServing) -> Iterator[Problem]:
@@ -88,13 +83,6 @@ def _embeddings_are_llama_cpps(settings: GpuServing) -> Iterator[Problem]:
         "takes a GGUF file, owner/repo:file.gguf or owner/repo:QUANT",
         "scripts/pulumi config rm embeddings_model",
     )
-
-
-def is_gguf(reference: object) -> bool:
-    """Whether a reference names a GGUF file, or a repository that says it has them."""
-    if isinstance(reference, HubFile):
-        return reference.selector is not None or "gguf" in reference.repo.lower()
-    return isinstance(reference, UrlFile)
 
 
 def _template_is_there(settings: GpuServing) -> Iterator[Problem]:
@@ -157,23 +145,12 @@ def _built_image_is_llama_cpps(settings: GpuServing) -> Iterator[Problem]:
 
 def _image_is_the_engines(settings: GpuServing) -> Iterator[Problem]:
     name, _ = settings.own_image
-    its = _PUBLISHED.get(name.rpartition("/")[2], settings.engine)
-    if its != settings.engine:
-        yield Problem(
-            "container_image",
-            f"that is the image of {its}, and engine is {settings.engine!r}",
-            f"scripts/pulumi config rm container_image, or scripts/pulumi config set engine {its}",
-        )
+    yield from image_of_another_engine(name, settings.engine, (llama_cpp.NAME, vllm.NAME))
 
 
 def _image_has_a_digest(settings: GpuServing) -> Iterator[Problem]:
-    if not settings.has_own_image or "@sha256:" in str(settings.container_image):
-        return
-    yield Problem(
-        "container_image",
-        "it has no digest, without which a tag may mean another image tomorrow",
-        "scripts/up STACK, which looks it up and records it, or python -m scripts.resolve STACK",
-    )
+    if settings.has_own_image:
+        yield from image_without_digest(str(settings.container_image))
 
 
 CHECKS: tuple[tuple[tuple[str, ...], Callable[[GpuServing], Iterator[Problem]]], ...] = (

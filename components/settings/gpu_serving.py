@@ -17,26 +17,23 @@ from components.models.need import NOTHING, Bounds, ModelNeed, model_need
 from components.models.reference import parse_model_reference, shown
 from components.models.size import guess, guess_repository
 from components.settings.base import Check
+from components.settings.container_flags import reserved
+from components.settings.containers import IMAGE, is_gguf, name_and_tag
 from components.settings.gpu_engine import (
     CHECKS,
     OF_ONE_ENGINE,
-    is_gguf,
     key_is_the_engines,
     unknown_to_the_build,
 )
-from components.settings.gpu_flags import reserved
+from components.settings.served import FetchedModel
 from components.settings.values import command_line
-from components.settings.vm import FetchedModel, VmSettings
+from components.settings.vm import VmSettings
 from components.sizing import gpu_fit
 from components.sizing.gpu_tuning import Wanted, gpu_tuning
 from components.sizing.machine_tuning import Tuning, tuning
 
 _ALL_LAYERS = ("auto", "all")
 _MOST_LAYERS = 1000
-_IMAGE = re.compile(
-    r"(?P<name>[a-z0-9][a-z0-9._/:-]*[a-z0-9])(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))"
-    r"(?:@sha256:(?P<digest>[0-9a-f]{64}))?"
-)
 _LONGEST_TEMPLATE = 32_768
 SYSTEM_BYTES = 2**30
 """Of a machine's own memory, what is not there for a model."""
@@ -51,7 +48,7 @@ def _gpu_layers(value: str) -> str:
 
 
 def _container_image(value: str) -> str:
-    if value != BUILD and _IMAGE.fullmatch(value) is None:
+    if value != BUILD and IMAGE.fullmatch(value) is None:
         raise ValueError(
             f"it takes {BUILD}, or an image with its tag and digest, as in "
             "ghcr.io/ggml-org/llama.cpp:server-cuda@sha256:HEX (64 hex digits)"
@@ -166,8 +163,7 @@ class GpuServing(VmSettings):
     @property
     def own_image(self) -> tuple[str, str]:
         """The name and the tag of an image that is not this project's choice; empty for none."""
-        match = _IMAGE.fullmatch(self.container_image or "") if self.has_own_image else None
-        return (match["name"], match["tag"]) if match else ("", "")
+        return name_and_tag(self.container_image if self.has_own_image else None)
 
     def models_bytes(self) -> int | None:
         """Return what all models take together, as far as their names tell; None for nothing."""

@@ -21,8 +21,8 @@ _DOMAIN_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LONGEST_DOMAIN = 253
 
 
-def cidrs(value: tuple[str, ...]) -> tuple[str, ...]:
-    """Check the ranges that may come, and return them sorted, each once.
+def cidrs(value: tuple[str, ...], what: str = "the machine") -> tuple[str, ...]:
+    """Check the ranges that may come to `what`, and return them sorted, each once.
 
     A range as wide as the internet must be asked for by its name, so that nobody lets the world in
     by a zero too many.
@@ -39,7 +39,7 @@ def cidrs(value: tuple[str, ...]) -> tuple[str, ...]:
         key=lambda network: (network.version, network.network_address.packed, network.prefixlen),
     )
     if networks[0].version == 6:
-        raise ValueError("it lets nobody in: the machine has an IPv4 address alone")
+        raise ValueError(f"it lets nobody in: {what} has an IPv4 address alone")
     return tuple(str(network) for network in networks)
 
 

@@ -5,24 +5,28 @@
 run by the program in `LLM_ENDPOINT_EMULATED_MACHINE`, called with `create`, `start`, `stop`,
 `delete` or `status` and the instance as JSON on stdin; `status` prints `RUNNING` or `TERMINATED`.
 Every address that is reserved is `LLM_ENDPOINT_EMULATED_ADDRESS`: there is one machine. The file
-`full-zones` in the folder names zones, one a line, that have no room for a machine.
+`full-zones` in the folder names zones, one a line, that have no room for a machine, and
+`kubernetes.json` the API server that every cluster has; see `gke.endpoints`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from emulator.plugin.errors import PluginError
 
-from .resources import ADDRESS, DISK, INSTANCE, SECRET_VERSION, TYPES, Fields, Where, number
+from . import gke
+from .kind import Fields, Plain, Where, number
+from .resources import ADDRESS, DISK, GLOBAL_ADDRESS, INSTANCE, SECRET_VERSION, TYPES
 
 _MACHINE_SECONDS = 300
 
@@ -72,6 +76,7 @@ class Cloud:
             raise CloudError(
                 "When creating an instance, desired_status can only accept RUNNING value"
             )
+        self._take(token, inputs)
         filled = self._filled(token, inputs, where)
         if token == INSTANCE:
             self._find_room(str(filled["zone"]), str(filled["project"]))
@@ -126,12 +131,16 @@ class Cloud:
             return None
         return self._seen(token, Made(**json.loads(file.read_text(encoding="utf-8"))))
 
-    def update(self, token: str, identity: str, inputs: Fields) -> Made:
+    def update(self, token: str, identity: str, inputs: Fields, where: Where) -> Made:
         """Change a resource in place. Raises `CloudError`."""
         before = self.read(token, identity)
         if before is None:
             raise CloudError(f"Error 404: The resource '{identity}' was not found, notFound")
-        made = Made(identity, inputs, before.added)
+        self._take(token, inputs)
+        added = before.added
+        if token in gke.GKE_TYPES:
+            added = self._added(token, self._filled(token, inputs, where), identity)
+        made = Made(identity, inputs, added)
         self._write(token, made)
         if token == INSTANCE:
             wanted = str(inputs.get("desiredStatus") or "")
@@ -146,14 +155,48 @@ class Cloud:
         made = self.read(token, identity)
         if made is None:
             return
+        if token == gke.CLUSTER:
+            self._end_cluster(made)
+        self._refuse_held(token, identity)
         if token == INSTANCE:
             self._run("delete", made)
         self._file(token, identity).unlink()
+
+    def _take(self, token: str, inputs: Fields) -> None:
+        refused = gke.refusal(token, inputs)
+        if refused is not None:
+            raise CloudError(refused)
+
+    def _refuse_held(self, token: str, identity: str) -> None:
+        """Raise `CloudError` for what another resource stands on."""
+        if not TYPES[token].is_held:
+            return
+        for holder in self._all():
+            if holder.identity != identity and _names(holder.inputs, identity):
+                raise CloudError(
+                    f"Error 400: The resource '{identity}' is already being used by "
+                    f"'{holder.identity}', resourceInUseByAnotherResource"
+                )
+
+    def _end_cluster(self, made: Made) -> None:
+        """A cluster takes its pools with it, unless it is protected."""
+        if gke.is_protected(made.inputs):
+            raise CloudError(
+                "Cannot destroy cluster because deletion_protection is set to true. Set it to "
+                "false to proceed with cluster deletion."
+            )
+        for pool in self._all():
+            if pool.identity.startswith(f"{made.identity}/"):
+                self._file(gke.NODE_POOL, pool.identity).unlink(missing_ok=True)
 
     def _filled(self, token: str, inputs: Fields, where: Where) -> Fields:
         filled: Fields = {"project": where.project, "region": where.region, "zone": where.zone}
         filled["unique"] = str(time.time_ns())
         filled |= {name: value for name, value in inputs.items() if value is not None}
+        filled.setdefault("location", "global")
+        # What names a cluster or a map may be its name or its id.
+        for named in ("cluster", "map"):
+            filled[f"{named}_name"] = str(filled.get(named, "")).rpartition("/")[2]
         if token == SECRET_VERSION:
             filled["version"] = str(self._next_version(str(inputs["secret"])))
         return filled
@@ -171,7 +214,9 @@ class Cloud:
             name: filled[name] for name in ("project", "region", "zone") if name in filled
         }
         added = named | TYPES[token].adds(filled, identity)
-        if token == ADDRESS:
+        if token == gke.CLUSTER:
+            added |= gke.endpoints(self.folder, filled)
+        if token in (ADDRESS, GLOBAL_ADDRESS):
             added["address"] = self.address
         if token == DISK:
             added["lastAttachTimestamp"] = ""
@@ -210,13 +255,35 @@ class Cloud:
     def _write(self, token: str, made: Made) -> None:
         file = self._file(token, made.identity)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(vars(made)), encoding="utf-8")
+        # At once: other calls, and tests, read what there is.
+        written = file.with_suffix(f".{time.monotonic_ns()}")
+        written.touch(mode=0o600)
+        written.write_text(json.dumps(vars(made)), encoding="utf-8")
+        written.replace(file)
+
+    def _all(self) -> Iterator[Made]:
+        """Every resource; one that goes meanwhile is left out."""
+        for file in (self.folder / "resources").glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):
+                yield Made(**json.loads(file.read_text(encoding="utf-8")))
 
 
 def cloud() -> Cloud:
     """The cloud of this process's environment."""
     return Cloud.of(os.environ)
+
+
+def _names(value: Plain, identity: str) -> bool:
+    """Whether VALUE names the resource IDENTITY, by its id or a link, at any depth."""
+    match value:
+        case str():
+            return value.endswith(identity)
+        case list():
+            return any(_names(item, identity) for item in value)
+        case dict():
+            return any(_names(item, identity) for item in value.values())
+        case _:
+            return False
 
 
 def _safe(token: str) -> str:

@@ -26,8 +26,10 @@ from emulator.plugin.values import (
     reveal,
 )
 
-from .cloud import Made, cloud
-from .resources import PROJECT, TYPES, Fields, Kind, Plain, Where, number, replaces
+from .cloud import CloudError, Made, cloud
+from .gke import CLUSTER, GET_CLUSTER, looked_up
+from .kind import Fields, Kind, Plain, Where, number, replaces
+from .resources import PROJECT, TYPES
 
 
 class GcpProvider(ResourceProviderServicer):
@@ -150,7 +152,7 @@ class GcpProvider(ResourceProviderServicer):
                 state = parse_struct(request.olds)
                 return provider_pb2.UpdateResponse(properties=render_struct({**state, **inputs}))
             token = _token(request.urn)
-            made = cloud().update(token, request.id, _plain(inputs))
+            made = cloud().update(token, request.id, _plain(inputs), self._where)
             return provider_pb2.UpdateResponse(properties=render_struct(_outputs(inputs, made)))
 
     def Delete(self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext) -> Empty:
@@ -163,15 +165,30 @@ class GcpProvider(ResourceProviderServicer):
     def Invoke(
         self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext
     ) -> provider_pb2.InvokeResponse:
-        """Tells a project's number."""
+        """Tells a project's number, and what a cluster is."""
         with answering(context):
-            if request.tok != PROJECT:
-                raise NotServed(f"{request.tok} is not served: this stand-in knows {PROJECT} alone")
-            project = str(reveal(parse_struct(request.args).get("projectId", self._where.project)))
+            asked = _plain(parse_struct(request.args))
+            if request.tok == PROJECT:
+                project = str(asked.get("projectId") or self._where.project)
+                answer: Fields = {"projectId": project, "number": number(project)}
+            elif request.tok == GET_CLUSTER:
+                answer = self._cluster(asked)
+            else:
+                raise NotServed(
+                    f"{request.tok} is not served: this stand-in knows {PROJECT} and {GET_CLUSTER}"
+                )
             response = provider_pb2.InvokeResponse()
-            answer = render_struct({"projectId": project, "number": number(project)})
-            getattr(response, "return").CopyFrom(answer)
+            getattr(response, "return").CopyFrom(render_struct(cast("Properties", answer)))
             return response
+
+    def _cluster(self, asked: Fields) -> Fields:
+        project = asked.get("project") or self._where.project
+        location = asked.get("location") or self._where.zone
+        identity = f"projects/{project}/locations/{location}/clusters/{asked['name']}"
+        made = cloud().read(CLUSTER, identity)
+        if made is None:
+            raise CloudError(f"{identity} not found")
+        return {**looked_up({**made.inputs, **made.added}), "id": made.identity}
 
     def Handshake(
         self, request: provider_pb2.ProviderHandshakeRequest, context: grpc.ServicerContext

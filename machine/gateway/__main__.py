@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-
-from aiohttp import web
 
 from machine.config import Config
-from machine.errors import Permanent, described
+from machine.errors import Permanent
+from machine.gateway import serving
+from machine.gateway.activity import Activity
 from machine.gateway.app import application
-from machine.gateway.settings import Settings, from_config
+from machine.gateway.keys import KeyFile
+from machine.gateway.settings import LOOPBACK, Limits, Settings, Upstream
+from machine.gateway.stages import MachineStages
 from machine.paths import Paths
+from machine.status import Status
 
 GRACE_SECONDS = 10.0
 """How long requests may run on after SIGTERM."""
@@ -26,48 +26,45 @@ HTTPS_PORT = "LLM_ENDPOINT_HTTPS_PORT"
 """The environment variable, Caddy's too, that moves Caddy from port 443."""
 _PERMANENT = 78
 
-ExceptionInfo = (
-    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-)
+
+def from_config(config: Config, front_port: int) -> Settings:
+    """Return the part of the machine's settings that the gateway goes by."""
+    gateway = config.gateway
+    return Settings(
+        port=gateway.port,
+        upstreams=tuple(
+            Upstream(
+                name=server.name,
+                origin=f"http://{LOOPBACK}:{server.port}",
+                api_path=server.api_path,
+                probe_path=server.probe.path,
+                loading_status=server.probe.loading_status,
+            )
+            for server in config.servers
+        ),
+        limits=Limits(
+            active_requests=gateway.active_requests,
+            body_bytes=gateway.body_bytes,
+            request_seconds=gateway.request_seconds,
+        ),
+        front_port=front_port,
+    )
 
 
 async def serve(settings: Settings, paths: Paths) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `OSError` where the port is taken."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    runner = web.AppRunner(
-        application(settings, paths, lambda line: print(line, flush=True)),
-        handler_cancellation=True,
-        access_log=None,
-        logger=_server_log(),
-        shutdown_timeout=GRACE_SECONDS,
+    """Serve until SIGTERM or SIGINT.
+
+    Raises `OSError` where the port is taken, or the file of the activity can't be written.
+    """
+    status = Status(paths.run, paths.console, boot_id=paths.boot_id)
+    app = application(
+        settings,
+        KeyFile(paths.keys),
+        Activity(paths.activity),
+        MachineStages(status),
+        lambda line: print(line, flush=True),
     )
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", settings.port).start()
-        await stopped.wait()
-    finally:
-        await runner.cleanup()
-
-
-class _Described(logging.Formatter):
-    """Tells of an exception where it came from: its text may quote what a client sent."""
-
-    def formatException(self, ei: ExceptionInfo) -> str:
-        """Return the lines of the exception that is being logged."""
-        error = ei[1]
-        return "" if error is None else "\n".join(described(error))
-
-
-def _server_log() -> logging.Logger:
-    """Return what the HTTP server reports its own errors to: this process's stderr."""
-    log = logging.Logger(__name__, logging.WARNING)
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Described())
-    log.addHandler(handler)
-    return log
+    await serving.serve(app, settings.host, settings.port, GRACE_SECONDS)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -16,21 +16,36 @@ from machine.files import write_whole
 class Activity:
     """The requests with a right key, told in a file at each one's beginning and end.
 
-    `ready_since` and `last_request` (Unix seconds) outlive a restart of this process.
+    `ready_since` and `last_request` (Unix seconds) outlive a restart of this process. With `wakes`,
+    for servers that are parked and woken while this process runs on, `ready_since` counts from the
+    last time that they came up, and is null until they do.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.time, *, wakes: bool = False
+    ) -> None:
         self._path = path
         self._clock = clock
+        self._wakes = wakes
         self._active = 0
         self._ready_since, self._last_request = _earlier(path)
         self._write()
 
     def is_ready(self) -> None:
-        """Note when the endpoint was first ready; later calls change nothing."""
+        """Note that the endpoint is ready now; further calls change nothing."""
         if self._ready_since is None:
             self._ready_since = self._clock()
             self._write_or_tell()
+
+    def is_not_ready(self) -> None:
+        """Note that the endpoint is not ready now, which counts only where it wakes."""
+        if self._wakes and self._ready_since is not None:
+            self._ready_since = None
+            self._write_or_tell()
+
+    def told(self) -> dict[str, float | None]:
+        """Return what is known, with the time by the same clock as `now`."""
+        return {**self._content(), "now": self._clock()}
 
     @property
     def active(self) -> int:
@@ -60,12 +75,14 @@ class Activity:
             print(f"the file of the activity can't be written: {error}", file=sys.stderr)
 
     def _write(self) -> None:
-        content = {
+        write_whole(self._path, json.dumps(self._content()) + "\n")
+
+    def _content(self) -> dict[str, float | None]:
+        return {
             "ready_since": self._ready_since,
             "last_request": self._last_request,
             "active": self._active,
         }
-        write_whole(self._path, json.dumps(content) + "\n")
 
 
 def _earlier(path: Path) -> tuple[float | None, float | None]:

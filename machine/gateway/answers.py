@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 
 def refusal(
-    status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    status: int,
+    code: str | None,
+    message: str,
+    headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """Return an error as OpenAI's clients read it. `code` is for programs."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
@@ -79,3 +85,18 @@ def not_ready(stage: str, message: str) -> web.Response:
         f"the endpoint can't answer now; stage {stage}: {message}",
         {"Retry-After": "5"},
     )
+
+
+def of_server(status: int, message: str, headers: Sequence[tuple[str, str]]) -> web.Response:
+    """Pass on a model server's own error, which said it as a text alone."""
+    return refusal(status, None, message, CIMultiDict(headers))
+
+
+def error_text(body: bytes) -> str | None:
+    """Return the text of an error `{"error": "text"}`; None where `body` is anything else."""
+    try:
+        content: object = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    error = cast("dict[str, object]", content).get("error") if isinstance(content, dict) else None
+    return error if isinstance(error, str) else None

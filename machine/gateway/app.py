@@ -17,26 +17,25 @@ from machine.gateway.keys import KeyFile, bearer
 from machine.gateway.models import ListUnavailableError, all_models
 from machine.gateway.routes import Asked, NoRoute, Route, route
 from machine.gateway.settings import Settings
-from machine.paths import Paths
-from machine.status import Status
+from machine.gateway.stages import Stages
 
 
 def application(
-    settings: Settings, paths: Paths, write_line: Callable[[str], None]
+    settings: Settings,
+    keys: KeyFile,
+    activity: Activity,
+    stages: Stages,
+    write_line: Callable[[str], None],
 ) -> web.Application:
     """Return the application; `write_line` takes the lines of the access log.
 
-    It must be run with `handler_cancellation`: a client that leaves ends its request. Raises
-    `OSError` where the file of the activity can't be written.
+    It must be run with `handler_cancellation`: a client that leaves ends its request.
     """
-    keys = KeyFile(paths.keys)
-    activity = Activity(paths.activity)
-    status = Status(paths.run, paths.console, boot_id=paths.boot_id)
     app = web.Application()
 
     async def running(app: web.Application) -> AsyncIterator[None]:
         async with forward.session() as session:
-            health = Health(settings, keys, status, activity, session)
+            health = Health(settings, keys, stages, activity, session)
             app[_GATEWAY] = _Gateway(
                 settings, keys, activity, health, session, write_line=write_line
             )

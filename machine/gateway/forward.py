@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -17,6 +18,7 @@ from machine.gateway.settings import Upstream
 from machine.gateway.tokens import TokenReader
 
 _CONNECT_SECONDS = 5.0
+_REFUSAL_BYTES = 64 * 1024
 _TO_SERVER = (hdrs.ACCEPT, hdrs.CONTENT_TYPE, hdrs.USER_AGENT, "X-Request-Id")
 _NOT_TO_CLIENT = frozenset(
     name.lower()
@@ -31,7 +33,7 @@ _NOT_TO_CLIENT = frozenset(
 
 
 def session() -> aiohttp.ClientSession:
-    """Return a client for the servers on this machine.
+    """Return a client for the model servers.
 
     Each request has a connection of its own: its end is what tells a server that nobody waits for
     the answer, and a kept one may be closed by the server just when it is used again.
@@ -77,22 +79,62 @@ class Forwarder:
                     headers=_to_server(exchange.request.headers),
                     allow_redirects=False,
                 )
+        except aiohttp.ClientError:
+            # Also where nobody takes the connection in time, which is a TimeoutError too.
+            return self._absent(exchange, upstream)
         except TimeoutError:
             exchange.entry.end = End.TIME_LIMIT
             return answers.time_limit()
-        except (aiohttp.ClientError, OSError):
-            exchange.entry.end = End.SERVER_ENDED
-            self._health.doubt(upstream)
-            why = self._health.why()
-            return answers.not_ready(why.stage, why.message)
+        except OSError:
+            return self._absent(exchange, upstream)
         try:
-            return await _pass_on(exchange, answer)
+            if answer.status < 400:
+                return await _pass_on(exchange, answer)
+            said = await _refusal(exchange, answer)
+            if said.text is None:
+                return await _pass_on(exchange, answer, said.read)
+            exchange.entry.first_byte()
+            return answers.of_server(answer.status, said.text, _besides_content(answer))
         finally:
             answer.close()
 
+    def _absent(self, exchange: Exchange, upstream: Upstream) -> web.Response:
+        """Answer that nobody took the request, or that who took it left without an answer."""
+        exchange.entry.end = End.SERVER_ENDED
+        self._health.doubt(upstream)
+        why = self._health.why()
+        return answers.not_ready(why.stage, why.message)
 
-async def _pass_on(exchange: Exchange, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-    """Pass the answer on, each piece when it comes.
+
+@dataclass(frozen=True)
+class _Refusal:
+    """What was read of an answer with an error's status: all of it where it has a `text`."""
+
+    read: bytes
+    text: str | None = None
+
+
+async def _refusal(exchange: Exchange, answer: aiohttp.ClientResponse) -> _Refusal:
+    """Read an answer with an error's status until it says its error as a text alone.
+
+    OpenVINO Model Server's are `{"error": "text"}`, and of the type of an event stream where one
+    was asked for; its clients expect an object there.
+    """
+    read = b""
+    # What went wrong here goes wrong again when the answer is passed on, and is told there.
+    with suppress(TimeoutError, _ServerEndedError):
+        async with asyncio.timeout_at(exchange.deadline):
+            while len(read) < _REFUSAL_BYTES and (piece := await _next(answer)):
+                read += piece
+                if (text := answers.error_text(read)) is not None:
+                    return _Refusal(read, text)
+    return _Refusal(read)
+
+
+async def _pass_on(
+    exchange: Exchange, answer: aiohttp.ClientResponse, begun: bytes = b""
+) -> web.StreamResponse:
+    """Pass the answer on, each piece when it comes, after what was read of it before.
 
     An answer that does not come to its end does not get one here: the connection is closed in its
     midst, which every HTTP client notices.
@@ -109,7 +151,8 @@ async def _pass_on(exchange: Exchange, answer: aiohttp.ClientResponse) -> web.St
         writer.send_headers()
     try:
         async with asyncio.timeout_at(exchange.deadline):
-            while piece := await _next(answer):
+            while piece := begun or await _next(answer):
+                begun = b""
                 entry.first_byte()
                 await response.write(piece)
                 reader.feed(piece)
@@ -156,3 +199,8 @@ def _to_client(answer: aiohttp.ClientResponse) -> list[tuple[str, str]]:
         for name, value in answer.headers.items()
         if name.lower() not in _NOT_TO_CLIENT and not name.lower().startswith("access-control-")
     ]
+
+
+def _besides_content(answer: aiohttp.ClientResponse) -> list[tuple[str, str]]:
+    """Return the answer's headers that say nothing of its body."""
+    return [each for each in _to_client(answer) if not each[0].lower().startswith("content-")]

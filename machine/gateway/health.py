@@ -13,9 +13,11 @@ from machine.gateway.activity import Activity
 from machine.gateway.front import Front, FrontState
 from machine.gateway.keys import KeyFile
 from machine.gateway.settings import Settings, Upstream
-from machine.status import State, Status, Summary
+from machine.gateway.stages import Stages
+from machine.status import State, Summary
 
 _PROBE_SECONDS = 5.0
+_CONNECT_SECONDS = 3.0
 _UNREADY_PAUSE_SECONDS = 1.0
 _READY_PAUSE_SECONDS = 10.0
 
@@ -29,13 +31,13 @@ class ServerState(StrEnum):
 
 
 class Health:
-    """Asks the servers and Caddy, tells the machine's status, and answers `GET /health`."""
+    """Asks the servers and Caddy, tells the gateway's stages, and answers `GET /health`."""
 
     def __init__(
         self,
         settings: Settings,
         keys: KeyFile,
-        status: Status,
+        stages: Stages,
         activity: Activity,
         session: aiohttp.ClientSession,
     ) -> None:
@@ -46,7 +48,7 @@ class Health:
         self._front = Front(settings.front_port)
         self._front_state = FrontState.ABSENT
         self._keys = keys
-        self._status = status
+        self._stages = stages
         self._activity = activity
         self._session = session
         self._doubted = asyncio.Event()
@@ -76,6 +78,8 @@ class Health:
         await asyncio.to_thread(self._tell)
         if self._is_ready():
             self._activity.is_ready()
+        else:
+            self._activity.is_not_ready()
 
     def answer(self) -> tuple[int, Mapping[str, str]]:
         """Return status and body of `GET /health`: Caddy, which passes it on, is not judged."""
@@ -86,14 +90,11 @@ class Health:
 
     def why(self) -> Summary:
         """Return the stage that keeps the endpoint from answering."""
-        summary = self._status.summary()
-        ours = ("keys", "server", "gateway", "ready")
-        if summary.status == "failed" or (
-            summary.status == "starting" and summary.stage not in ours
-        ):
-            return summary
+        before = self._stages.before()
+        if before is not None:
+            return before
         if self._keys.problem is not None:
-            record = self._status.read("keys")
+            record = self._stages.read("keys")
             told = record is not None and record.state is not State.DONE
             message = record.message if record is not None and told else self._keys.problem
             return Summary("starting", "keys", message)
@@ -117,13 +118,16 @@ class Health:
         try:
             async with self._session.get(
                 upstream.origin + upstream.probe_path,
-                timeout=aiohttp.ClientTimeout(total=_PROBE_SECONDS),
+                timeout=aiohttp.ClientTimeout(_PROBE_SECONDS, sock_connect=_CONNECT_SECONDS),
                 allow_redirects=False,
             ) as answer:
                 if answer.status == 200:
                     return ServerState.READY
                 loading = answer.status == upstream.loading_status
                 return ServerState.LOADING if loading else ServerState.ABSENT
+        except aiohttp.ConnectionTimeoutError:
+            # A pod whose node is gone: nobody is there to refuse the connection.
+            return ServerState.ABSENT
         except TimeoutError:
             # A server whose one thread is generating does not answer, and is none the worse.
             return self._servers[upstream.name]
@@ -141,16 +145,16 @@ class Health:
             )
         if self._is_ready():
             self._report("ready", State.DONE, "the endpoint answers")
-        elif (record := self._status.read("ready")) is not None and record.state is State.DONE:
+        elif (record := self._stages.read("ready")) is not None and record.state is State.DONE:
             why = self.why()
             self._report("ready", State.RUNNING, f"stage {why.stage}: {why.message}")
 
     def _report(self, stage: str, state: State, message: str) -> None:
-        record = self._status.read(stage)
+        record = self._stages.read(stage)
         if record is not None:
             # What was given up is told by who noticed, until it is there again.
             given_up = record.state is State.FAILED and state is State.RUNNING
             if given_up or (record.state, record.message) == (state, message):
                 return
         with suppress(OSError):
-            self._status.report(stage, state, message)
+            self._stages.report(stage, state, message)

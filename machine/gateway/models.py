@@ -1,4 +1,4 @@
-"""The models that all servers of the machine have, in one list."""
+"""The models that all servers have, in one list."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ async def _listed_by(session: aiohttp.ClientSession, upstream: Upstream) -> list
         raise ListUnavailableError(upstream) from None
     entries = cast("dict[str, object]", content) if isinstance(content, dict) else {}
     data = entries.get("data")
-    if not isinstance(data, list):
+    # OpenVINO Model Server lists none while it loads the one that it has.
+    if not isinstance(data, list) or not data:
         raise ListUnavailableError(upstream)
     models = cast("list[object]", data)
     return [cast("Model", model) for model in models if isinstance(model, dict)]

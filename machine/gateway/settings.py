@@ -1,30 +1,25 @@
-"""What the gateway needs to know of its machine."""
+"""What the gateway needs to know of what it stands before."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from machine.config import Config
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """A model server on loopback.
+    """A model server, or several of the same model behind one address.
 
-    `api_path` is where its OpenAI API lies. `loading_status` is what its probe answers while the
-    model is loaded.
+    `origin` is its URL up to the port. `api_path` is where its OpenAI API lies. `loading_status` is
+    what its probe answers while the model is loaded.
     """
 
     name: str
-    port: int
+    origin: str
     api_path: str
     probe_path: str
     loading_status: int
-
-    @property
-    def origin(self) -> str:
-        """The server's URL up to its port."""
-        return f"http://127.0.0.1:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -43,15 +38,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """`port` on loopback is the gateway's own; `upstreams` are one or more.
+    """`port` of `host` is the gateway's own; `upstreams` are one or more.
 
-    `front_port` is where Caddy serves HTTPS; None: nothing is in front.
+    `front_port` is where Caddy serves HTTPS on this machine or in this pod; None: nothing is in
+    front.
     """
 
     port: int
     upstreams: tuple[Upstream, ...]
     limits: Limits
     front_port: int | None = None
+    host: str = LOOPBACK
 
     @property
     def chat(self) -> Upstream:
@@ -65,27 +62,3 @@ class Settings:
 
     def _named(self, name: str) -> Upstream | None:
         return next((each for each in self.upstreams if each.name == name), None)
-
-
-def from_config(config: Config, front_port: int) -> Settings:
-    """Return the part of the machine's settings that the gateway goes by."""
-    gateway = config.gateway
-    return Settings(
-        port=gateway.port,
-        upstreams=tuple(
-            Upstream(
-                name=server.name,
-                port=server.port,
-                api_path=server.api_path,
-                probe_path=server.probe.path,
-                loading_status=server.probe.loading_status,
-            )
-            for server in config.servers
-        ),
-        limits=Limits(
-            active_requests=gateway.active_requests,
-            body_bytes=gateway.body_bytes,
-            request_seconds=gateway.request_seconds,
-        ),
-        front_port=front_port,
-    )

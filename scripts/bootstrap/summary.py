@@ -9,12 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+FORWARD = "scripts.gke.forward"
+"""The module that opens a way to an endpoint inside of a cluster."""
+
 
 @dataclass(frozen=True)
 class Outputs:
     """A stack's outputs, as far as they are spoken of. `key` is shown to nobody.
 
-    `boot` is where the boot of the endpoint's machine can be read, if it has one of its own.
+    `boot` is where the boot of the endpoint's machine can be read, if it has one of its own. `via`
+    is where is connected to instead of the URL's host, where no address leads to it, `cluster` the
+    access to its Kubernetes cluster, as JSON.
     """
 
     state: str
@@ -26,6 +31,8 @@ class Outputs:
     notice: str | None
     billing: tuple[str, ...]
     boot: str | None = None
+    via: str | None = None
+    cluster: str | None = None
 
     def __repr__(self) -> str:
         return f"Outputs(state={self.state!r}, url={self.url!r})"
@@ -40,7 +47,7 @@ def read(outputs: Mapping[str, object]) -> Outputs:
 
     receipt = _object(outputs.get("verification"))
     notice = _object(receipt.get("model")).get("notice")
-    boot = receipt.get("boot")
+    boot, via = receipt.get("boot"), receipt.get("via")
     billed = outputs.get("billing")
     entries = cast("list[object]", billed) if isinstance(billed, list) else []
     bills = [_object(entry) for entry in entries]
@@ -58,6 +65,8 @@ def read(outputs: Mapping[str, object]) -> Outputs:
             if entry.get("running") or entry.get("parked")
         ),
         boot=boot if isinstance(boot, str) and boot else None,
+        via=via if isinstance(via, str) and via else None,
+        cluster=text("cluster"),
     )
 
 
@@ -79,20 +88,44 @@ def closing_lines(outputs: Outputs, stack: str, pulumi: str, ca_file: Path | Non
         f"  model:    {outputs.model}",
         f"  key:      {key}",
         "",
-        f"  {curl(outputs.url, outputs.model, key, ca_file)}",
+        *_way(outputs, stack, key, ca_file),
         "",
     ]
     return [*lines, *([outputs.notice] if outputs.notice else [])]
 
 
-def curl(url: str, model: str | None, key: str, ca_file: Path | None) -> str:
-    """Return the one line that talks to the endpoint, with the command `key` for the key."""
+def _way(outputs: Outputs, stack: str, key: str, ca_file: Path | None) -> list[str]:
+    """Return how to talk to the endpoint: at once, or by a way that has to be opened first."""
+    if outputs.url is None or outputs.via is None:
+        return [f"  {curl(str(outputs.url), outputs.model, key, ca_file)}"]
+    return [
+        "  That address is one inside the cluster. From here, a way to it that stays open until",
+        "  Ctrl-C, and that says what to type:",
+        "",
+        f"  .venv/bin/python -m {FORWARD} {stack}",
+    ]
+
+
+def curl(
+    url: str,
+    model: str | None,
+    key: str,
+    ca_file: Path | None,
+    connect_to: Sequence[str] = (),
+) -> str:
+    """Return the one line that talks to the endpoint, with the command `key` for the key.
+
+    `connect_to` is host and port where to connect to instead of the URL's.
+    """
     body: dict[str, object] = {"messages": [{"role": "user", "content": "Hello!"}]}
     if model:
         body = {"model": model, **body}
     words = ["curl", "-sS", f"{url}/v1/chat/completions"]
     if ca_file is not None:
         words += ["--cacert", str(ca_file)]
+    if connect_to:
+        # Whatever host and port the URL has.
+        words += ["--connect-to", f"::{':'.join(connect_to)}"]
     return (
         f'{shlex.join(words)} -H "Authorization: Bearer $({key})" '
         f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"

@@ -16,6 +16,7 @@ BOOT_SECONDS = 1200
 """How long a machine that was started again may take: it boots, and loads a model that it has."""
 KEY_SECONDS = 150
 _KEY_VARIABLE = "LLM_ENDPOINT_KEY"
+_CLUSTER_VARIABLE = "LLM_ENDPOINT_CLUSTER"
 
 
 def command(
@@ -30,6 +31,8 @@ def command(
         words += ["--ca-file", str(ca_file)]
     if outputs.boot is None:
         return [*words, "--quiet", "--wait-seconds", str(SERVER_SECONDS)]
+    if outputs.via is not None:
+        words += ["--via", outputs.via]
     words += ["--wait-seconds", str(BOOT_SECONDS), "--boot", outputs.boot, "--stack", name]
     words += ["--key-seconds", str(KEY_SECONDS)]
     cidrs = _networks(stack.configured(ready.checkout, name, "allowed_cidrs") or "")
@@ -48,6 +51,8 @@ def again(ready: Prepared, name: str, outputs: summary.Outputs, ca_file: Path | 
     """
     words = command(ready, name, outputs, ca_file)
     variables = {**ready.variables, _KEY_VARIABLE: outputs.key or ""}
+    if outputs.cluster is not None:
+        variables[_CLUSTER_VARIABLE] = outputs.cluster
     if outputs.boot is None:
         _verify_server(words, ready, variables)
     else:
@@ -78,7 +83,7 @@ def _verify_machine(
 ) -> None:
     """Verify before the person's eyes: a machine that was stopped takes minutes to serve again."""
     note(
-        f"Checking that {url} answers. Where its machine was stopped and has just been started "
+        f"Checking that {url} answers. Where it was stopped or parked and has just been started "
         f"again, that takes some minutes ({BOOT_SECONDS // 60} at most); its stages show here."
     )
     # Its stdout is the receipt, which nobody asked for.

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -43,6 +44,11 @@ class Credentials(Protocol):
         """The project that the requests count for; None leaves it to Google."""
         ...
 
+    @property
+    def expires(self) -> datetime | None:
+        """When the last token ends; None where nobody tells."""
+        ...
+
     def token(self) -> str:
         """Return a token that is valid now. Raises `CredentialsError`."""
         ...
@@ -63,6 +69,10 @@ class GivenToken:
     def quota_project(self) -> None:
         """None."""
 
+    @property
+    def expires(self) -> None:
+        """None."""
+
     def token(self) -> str:
         """Return the token."""
         return self.value
@@ -81,6 +91,7 @@ class _GoogleCredentials(Protocol):
 
     valid: bool
     token: str | None
+    expiry: datetime | None
     quota_project_id: str | None
 
     def refresh(self, request: object) -> None: ...
@@ -102,6 +113,13 @@ class GoogleAuth:
     def quota_project(self) -> str | None:
         """The project that the login names for quota."""
         return getattr(self._credentials, "quota_project_id", None)
+
+    @property
+    def expires(self) -> datetime | None:
+        """When the last token ends, in UTC."""
+        expiry = self._credentials.expiry
+        # The library writes UTC without a zone.
+        return None if expiry is None else expiry.replace(tzinfo=UTC)
 
     def token(self) -> str:
         """Return a token that is valid now, a new one where the last has run out."""

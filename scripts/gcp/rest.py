@@ -38,6 +38,7 @@ class Service:
 
 
 COMPUTE = Service("compute", "compute/v1")
+CONTAINER = Service("container")
 SERVICE_USAGE = Service("serviceusage")
 RESOURCE_MANAGER = Service("cloudresourcemanager")
 BILLING = Service("cloudbilling")

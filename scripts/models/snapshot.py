@@ -1,4 +1,4 @@
-"""A whole Hugging Face repository on this machine: what an engine of safetensors loads by folder.
+"""A whole Hugging Face repository on this machine: what an engine loads by its folder.
 
 It is pulled once, at the commit that its revision stands for then, and held to that commit: a file
 that is lost or damaged is pulled again from there, whatever the revision has become.
@@ -7,41 +7,21 @@ that is lost or damaged is pulled again from there, whatever the revision has be
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from components.models.reference import HubFile, shown
-from scripts.models import hub
+from scripts.models import hub, openvino, safetensors
 from scripts.models.download import Wanted, cache_faults, check_space, download, hash_file, keep
 from scripts.models.ensure import ModelPart
 from scripts.models.progress import amount
-from scripts.models.store import Pin, Store, StoredFile, Whole, read_pin, recheck, write_pin
+from scripts.models.store import Form, Pin, Store, StoredFile, Whole, read_pin, recheck, write_pin
 from scripts.models.transport import Client, ModelError, Obstacle, Patience
 
-_WEIGHTS = ".safetensors"
-_INDEX = ".safetensors.index.json"
-_TAKEN = (_WEIGHTS, ".json", ".jinja", ".txt", ".model", ".tiktoken", ".vocab")
-_TOKENIZER = "tokenizer.model"
-"""Mistral's have a version after it: `tokenizer.model.v3`."""
-_CONFIGS = ("config.json", "params.json")
-"""One of them says what the model is: transformers' file, or Mistral's own."""
-_OTHER_FOLDERS = re.compile(
-    r"\..*|onnx|openvino|original|gguf|coreml|mlx|metal|flax|tflite|tensorrt|checkpoint-\d+", re.I
-)
-"""Hidden ones, the same weights in another form, and stages of a training."""
-_OTHER_WEIGHTS = {
-    ".gguf": "GGUF files, which the engine llama_cpp loads",
-    ".bin": "PyTorch weights, which can carry code and are not loaded here",
-    ".pt": "PyTorch weights, which can carry code and are not loaded here",
-    ".pth": "PyTorch weights, which can carry code and are not loaded here",
-    ".onnx": "an ONNX model",
-    ".msgpack": "Flax weights",
-    ".h5": "TensorFlow weights",
-}
+_CHOOSERS = {Form.SAFETENSORS: safetensors.choose, Form.OPENVINO: openvino.choose}
 
 
 @dataclass(frozen=True)
@@ -63,8 +43,9 @@ def ensure_snapshot(
     cache: Path,
     report: Callable[[str], None],
     patience: Patience | None = None,
+    form: Form = Form.SAFETENSORS,
 ) -> Snapshot:
-    """Have what an engine needs of the repository that `reference` names, and return its folder.
+    """Have what an engine of `form` needs of the repository that `reference` names, in one folder.
 
     What was pulled before is found without a network. Raises `ModelError`, one message with the
     next step, where it can't be had.
@@ -72,12 +53,12 @@ def ensure_snapshot(
     if reference.selector is not None:
         raise ModelError(
             f"{reference} names one model of a repository of GGUF files, and the engine takes a "
-            f"whole repository of safetensors\nnext: name one by owner/repo, or by "
+            f"whole repository of {form}\nnext: name one by owner/repo, or by "
             f"owner/repo@revision; for {reference}: scripts/pulumi config set engine llama_cpp"
         )
     store = Store(cache)
     with cache_faults(cache):
-        pin = _ensure(Whole(reference), store, report, patience or Patience())
+        pin = _ensure(Whole(reference, form), store, report, patience or Patience())
     folder = store.contents(pin.folder)
     return Snapshot(
         path=folder,
@@ -87,38 +68,15 @@ def ensure_snapshot(
     )
 
 
-def choose(reference: HubFile, paths: Sequence[str]) -> tuple[str, ...]:
-    """Return those of a repository's `paths` that an engine of safetensors needs.
+def choose(what: Whole, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return those of a repository's `paths` that an engine of its form needs.
 
-    Weights, configuration, tokenizer and chat templates; never code, nor the weights in another
-    form. Raises `ModelError` where there are no such weights, or a path would leave the folder.
+    Raises `ModelError` where that can't be loaded, or a path would leave the folder.
     """
-    taken = [path for path in paths if _is_taken(path)]
-    if any(re.fullmatch(r"model[^/]*\.safetensors", path) for path in taken):
-        # Mistral's own form of the same weights; vLLM would prefer it where both are there.
-        taken = [path for path in taken if not path.startswith("consolidated")]
-    for path in taken:
-        _check_inside(reference, path)
-    weights = [path for path in taken if path.endswith(_WEIGHTS)]
-    # Weights in a subfolder are found only by an index (vLLM, model_loader/default_loader.py).
-    found = any("/" not in path and path.endswith((_WEIGHTS, _INDEX)) for path in taken)
-    if not weights or not found:
-        raise _no_weights(reference, paths)
-    if not set(_CONFIGS) & set(taken):
-        is_adapter = "adapter_config.json" in taken
-        adapter = ": it is an adapter for another model" if is_adapter else ""
-        raise ModelError(
-            f"{reference} has safetensors, but no {' or '.join(_CONFIGS)} that says what model "
-            f"they are{adapter}\nnext: name the repository of a whole model"
-        )
-    return tuple(taken)
-
-
-def _is_taken(path: str) -> bool:
-    parts = PurePosixPath(path).parts
-    if any(_OTHER_FOLDERS.fullmatch(part) for part in parts if part != ".."):
-        return False
-    return path.endswith(_TAKEN) or parts[-1].startswith(_TOKENIZER)
+    chosen = _CHOOSERS[what.form](what.repository, paths)
+    for path in chosen:
+        _check_inside(what.repository, path)
+    return chosen
 
 
 def _check_inside(reference: HubFile, path: str) -> None:
@@ -128,23 +86,6 @@ def _check_inside(reference: HubFile, path: str) -> None:
             f"{reference} has a file {path!r}, which is no name for a file in a folder\n"
             "next: name another repository"
         )
-
-
-def _no_weights(reference: HubFile, paths: Sequence[str]) -> ModelError:
-    suffixes = {PurePosixPath(path).suffix.lower() for path in paths}
-    there = list(dict.fromkeys(text for end, text in _OTHER_WEIGHTS.items() if end in suffixes))
-    if _WEIGHTS in suffixes:
-        folders = sorted({path.rpartition("/")[0] for path in paths if path.endswith(_WEIGHTS)})
-        there.insert(
-            0, f"safetensors in {', '.join(folders)}, of another form or no language model"
-        )
-    llama_cpp = "scripts/pulumi config set engine llama_cpp, or "
-    return ModelError(
-        f"{reference} has no safetensors weights that an engine can load from its folder; it has "
-        f"{' and '.join(there) or 'no weights at all'}\n"
-        f"next: {llama_cpp if '.gguf' in suffixes else ''}name a repository with "
-        "model.safetensors in it"
-    )
 
 
 def _ensure(what: Whole, store: Store, report: Callable[[str], None], patience: Patience) -> Pin:
@@ -229,7 +170,7 @@ def _listed(
     if pin is None or pin.commit is None:
         listing = hub.list_files(reference, client)
         by_path = {entry.path: entry for entry in listing.files}
-        return listing.commit, [by_path[path] for path in choose(reference, sorted(by_path))]
+        return listing.commit, [by_path[path] for path in choose(what, sorted(by_path))]
     anew = f"delete {store.pin_file(what)} to have what {reference.revision} is now"
     try:
         listing = hub.list_files(replace(reference, revision=pin.commit), client)

@@ -22,6 +22,7 @@ import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from components.models.reference import HubFile, ModelReference, shown
@@ -71,14 +72,24 @@ def recheck(path: Path, noted: StoredFile, report: Callable[[str], None]) -> Sto
     return None
 
 
+class Form(StrEnum):
+    """What is taken of a whole repository, by what its engine loads."""
+
+    SAFETENSORS = "safetensors"
+    OPENVINO = "OpenVINO"
+
+
 @dataclass(frozen=True)
 class Whole:
     """What an engine needs of a whole repository, in place of one model of it."""
 
     repository: HubFile
+    form: Form = Form.SAFETENSORS
 
     def __str__(self) -> str:
-        return f"all of {self.repository}"
+        # A repository may have both forms, and each has a pin of its own.
+        what = "all" if self.form is Form.SAFETENSORS else f"all {self.form} files"
+        return f"{what} of {self.repository}"
 
 
 Pulled = ModelReference | Whole

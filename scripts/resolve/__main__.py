@@ -34,7 +34,8 @@ def resolve(
 ) -> dict[str, str]:
     """Return the keys of `stack`, whose file lies in `folder`, with the values to record.
 
-    A program without containers has none. Raises `ResolveError`, `ConfigurationError`.
+    A program without containers has none, and one without machines of its own no boot image.
+    Raises `ResolveError`, `ConfigurationError`.
     """
     raw = raw_values(file_of(stack, folder))
     program = choose(raw, stack.rsplit("/", 1)[-1])
@@ -48,6 +49,8 @@ def resolve(
     pinned = container_images.pinned(None if container is None else str(container), stack)
     if pinned is not None:
         found["container_image"] = pinned
+    if "image" not in fields:
+        return found
     family = boot_images.family_of(str(values.get("image", fields["image"].default)))
     if family is not None and not has_machine:
         image = _boot_image(family, stack, values, environment)

@@ -31,6 +31,7 @@ from scripts.verify.outcome import ExitStatus
 from scripts.verify.output import Output
 from scripts.verify.receipt import STAND_IN_NOTICE
 from scripts.verify.scrub import Scrubber
+from scripts.verify.via import Route, needs_cluster, open_via, parse_via
 
 if TYPE_CHECKING:
     from scripts.verify.run import Verdict
@@ -126,7 +127,13 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--boot",
         metavar="SOURCE",
-        help="where the machine's boot can be read: gcp:PROJECT/ZONE/INSTANCE or file:PATH",
+        help="where the start can be read: gcp:PROJECT/ZONE/INSTANCE, kubernetes:NAMESPACE or "
+        "file:PATH",
+    )
+    add(
+        "--via",
+        metavar="SOURCE",
+        help="connect there, not to the URL's host: kubernetes:NAMESPACE/SERVICE/PORT or HOST:PORT",
     )
     add(
         "--key-seconds",
@@ -174,6 +181,8 @@ def _options(parsed: argparse.Namespace, environment: Mapping[str, str]) -> Opti
         key = None
     if parsed.ca_file is not None and not parsed.ca_file.is_file():
         raise UsageError(f"--ca-file: there is no file {parsed.ca_file}")
+    if needs_cluster(parsed.boot) or needs_cluster(parsed.via):
+        _require_cluster(environment)
     if parsed.probe_path is not None and not re.fullmatch(r"/[!-~]*", parsed.probe_path):
         raise UsageError("--probe-path takes a path that begins with /, such as /health")
     return Options(
@@ -200,7 +209,18 @@ def _options(parsed: argparse.Namespace, environment: Mapping[str, str]) -> Opti
         allowed_cidrs=parse_cidrs(parsed.allowed_cidrs),
         address_pages=services(environment),
         stack=parsed.stack,
+        via=None if parsed.via is None else parse_via(parsed.via),
     )
+
+
+def _require_cluster(environment: Mapping[str, str]) -> None:
+    """Raise `UsageError` where the environment does not say which cluster is meant."""
+    from scripts.gke.access import AccessError, from_environment
+
+    try:
+        from_environment(environment)
+    except AccessError as error:
+        raise UsageError(f"kubernetes: needs to know the cluster: {error}") from None
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> ExitStatus:
@@ -217,10 +237,13 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> ExitStatus
     scrubber = Scrubber([options.key] if options.key else [])
     output = Output(scrubber, quiet=parsed.quiet)
     try:
-        with _ca_file(certificate) as ca_file:
+        with _ca_file(certificate) as ca_file, _route(options, output, environment) as route:
             verdict = _verify(
-                replace(options, ca_file=ca_file or options.ca_file), scrubber, output
+                replace(options, ca_file=ca_file or options.ca_file), scrubber, output, route
             )
+    except UsageError as error:
+        output.trouble(f"usage: python -m scripts.verify URL [options]: {error}")
+        return ExitStatus.USAGE
     except KeyboardInterrupt:
         output.trouble("interrupted: nothing was decided")
         return ExitStatus.INTERRUPTED
@@ -241,13 +264,25 @@ def _ca_file(certificate: str | None) -> Generator[Path | None]:
         yield Path(file.name)
 
 
-def _verify(options: Options, scrubber: Scrubber, output: Output) -> Verdict:
+@contextmanager
+def _route(
+    options: Options, output: Output, environment: Mapping[str, str]
+) -> Generator[Route | None]:
+    """Give the way that `--via` names, None without."""
+    if options.via is None:
+        yield None
+        return
+    with open_via(options.via, output.progress, environment) as route:
+        yield route
+
+
+def _verify(options: Options, scrubber: Scrubber, output: Output, route: Route | None) -> Verdict:
     # requests takes most of the start, and neither --help nor a usage error needs it
     from scripts.verify.run import verify
 
     if options.key and not options.endpoint.is_https and not options.endpoint.is_loopback:
         output.trouble("warning: the key travels unencrypted: that URL is http://")
-    verdict = verify(options, scrubber, output)
+    verdict = verify(options, scrubber, output, route)
     receipt = verdict.receipt
     if receipt.model.stand_in:
         output.trouble(STAND_IN_NOTICE)

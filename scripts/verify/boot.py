@@ -30,7 +30,7 @@ class Boot:
 
     Without a `console` only the gateway does, once it answers. `report` gets each change once.
     A console that can't be read is said to be that, once, and fails nothing. `stack` is named in
-    the next steps.
+    the next steps, and `subject` is what is watched.
     """
 
     report: Callable[[str], None]
@@ -38,6 +38,7 @@ class Boot:
     console: Console | None = None
     stack: str | None = None
     clock: Callable[[], float] = time.monotonic
+    subject: str = "the machine's boot"
     _log: BootLog = field(default_factory=BootLog)
     _machine: Machine | None = None
     _gateway: StageRecord | None = None
@@ -88,12 +89,12 @@ class Boot:
         records = self._stages() or ([self._gateway] if self._gateway else [])
         at = [record.shown for record in records if record.state != "done"]
         if at:
-            return f"the machine's boot is at {'; '.join(at)}"
+            return f"{self.subject} is at {'; '.join(at)}"
         if records:
-            return f"the machine's boot is through, with {records[-1].stage} last"
+            return f"{self.subject} is through, with {records[-1].stage} last"
         if self.console is None or self._complaints:
             return ""
-        return "the machine's boot has said nothing on its console"
+        return f"{self.subject} has said nothing yet"
 
     @property
     def is_through(self) -> bool:
@@ -177,7 +178,7 @@ class Boot:
         log = tuple(self.scrub(line) for line in record.log) or self.tail()
         whole = f"; the whole console: {self.console.command}" if self.console else ""
         return Failure(
-            "every stage of the machine's boot to succeed",
+            f"every stage of {self.subject} to succeed",
             f"the stage {record.stage} failed: {self.scrub(record.message) or 'without a message'}",
             f"mend that, then {self._up()}{whole}",
             never_ready=True,

@@ -26,6 +26,8 @@ from scripts.verify.options import Endpoint
 from scripts.verify.outcome import Failure
 from scripts.verify.scrub import Scrubber
 from scripts.verify.shape import Json, dig, dig_text, excerpt, one_line, parse_json
+from scripts.verify.via import Route
+from scripts.verify.via_adapter import ViaAdapter
 
 if TYPE_CHECKING:
     from requests.models import PreparedRequest
@@ -79,8 +81,9 @@ class Answer:
 class Client:
     """Talks to `endpoint` with `key`, or without one.
 
-    `ca_file` is a PEM file of the CAs to trust instead of the machine's own. Not for several
-    threads at once: `copy` makes one for each.
+    `ca_file` is a PEM file of the CAs to trust instead of the machine's own. `route` is where to
+    connect to instead of the URL's host. Not for several threads at once: `copy` makes one for
+    each.
     """
 
     def __init__(
@@ -90,14 +93,19 @@ class Client:
         *,
         scrubber: Scrubber,
         ca_file: Path | None = None,
+        route: Route | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.endpoint = endpoint
         self._key = key
         self._scrubber = scrubber
         self._ca_file = ca_file
+        self._route = route
         self._pause = pause
         self._session = _Session()
+        if route is not None:
+            for scheme in ("http://", "https://"):
+                self._session.mount(scheme, ViaAdapter(route))
         self._session.trust_env = not endpoint.is_loopback
         self._session.headers.update({"Accept-Encoding": "identity"})
 
@@ -108,6 +116,7 @@ class Client:
             key,
             scrubber=self._scrubber,
             ca_file=self._ca_file,
+            route=self._route,
             pause=self._pause,
         )
 
@@ -256,7 +265,8 @@ class Client:
                 verify=str(self._ca_file) if self._ca_file else True,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise diagnose(error, self.endpoint, deadline.note) from None
+            problem = None if self._route is None else self._route.problem()
+            raise problem or diagnose(error, self.endpoint, deadline.note) from None
 
     def _read(self, response: requests.Response, deadline: Deadline) -> Iterator[bytes]:
         """Yield the body's bytes as they come. Raises `Failure`."""

@@ -60,7 +60,8 @@ class Options:
     where there is none, `/v1/models`. `wait_seconds` bounds the wait for a ready server,
     `check_seconds` each later check. `process` is a record that `scripts.serve` wrote of the
     server's process, `log` its log. `claims` holds only what the engine claims.
-    `minimum_tokens_per_second` holds for the slowest of `concurrency` streams.
+    `minimum_tokens_per_second` holds for the slowest of `concurrency` streams. `via` names where to
+    connect to instead of the endpoint's host.
 
     Of a machine elsewhere: `address` is where a domain has to point, `boot` names the console that
     its boot can be read from, `key_seconds` is how long the right key may still be refused once it
@@ -91,6 +92,7 @@ class Options:
     allowed_cidrs: tuple[Network, ...] = ()
     address_pages: tuple[str, ...] = ()
     stack: str | None = None
+    via: str | None = None
 
 
 def parse_endpoint(url: str) -> Endpoint:

@@ -152,7 +152,8 @@ class Receipt:
 
     `verified_at` is UTC in ISO 8601, `verified_from` this machine's host name, `endpoint_url` the
     origin that was asked. `boot` is where the boot of the endpoint's machine can be read
-    (`--boot`), None where nobody said.
+    (`--boot`) and `via` where was connected to instead of its host (`--via`), None where nobody
+    said.
     """
 
     status: ReceiptStatus
@@ -166,6 +167,7 @@ class Receipt:
     concurrency: Concurrency | None
     checks: tuple[Check, ...]
     boot: str | None = None
+    via: str | None = None
 
     @property
     def failed_check(self) -> Check | None:
@@ -181,6 +183,7 @@ class Receipt:
             "verified_at": self.verified_at,
             "verified_from": self.verified_from,
             "boot": self.boot,
+            "via": self.via,
             "engine": {
                 "name": self.engine.name,
                 "version": self.engine.version,
@@ -241,6 +244,7 @@ class Receipt:
             concurrency=None if concurrency is None else Concurrency.from_json(concurrency),
             checks=tuple(Check.from_json(check) for check in checks),
             boot=_optional_text(value, "boot"),
+            via=_optional_text(value, "via"),
         )
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from scripts.verify import capabilities, checks, throughput
 from scripts.verify.boot import Boot
-from scripts.verify.boot_source import open_console
+from scripts.verify.boot_source import open_console, subject
 from scripts.verify.bounds import Deadline, bounded
 from scripts.verify.caller import Caller
 from scripts.verify.client import Client
@@ -24,6 +24,7 @@ from scripts.verify.process import LocalServer
 from scripts.verify.receipt import Check, Engine, Model, Receipt
 from scripts.verify.scrub import Scrubber
 from scripts.verify.shape import Json, dig_count, dig_text, excerpt
+from scripts.verify.via import Route
 from scripts.verify.wait import Waiter
 
 Step: TypeAlias = Callable[[], str]
@@ -58,9 +59,16 @@ class Verdict:
     exit_status: ExitStatus
 
 
-def verify(options: Options, scrubber: Scrubber, output: Output) -> Verdict:
-    """Run the checks in their order, up to the first that fails, and return the verdict."""
-    client = Client(options.endpoint, options.key, scrubber=scrubber, ca_file=options.ca_file)
+def verify(
+    options: Options, scrubber: Scrubber, output: Output, route: Route | None = None
+) -> Verdict:
+    """Run the checks in their order, up to the first that fails, and return the verdict.
+
+    `route` is where to connect to instead of the endpoint's host.
+    """
+    client = Client(
+        options.endpoint, options.key, scrubber=scrubber, ca_file=options.ca_file, route=route
+    )
     server = LocalServer(options.process, options.log, scrubber.text)
     context = Context(options, client, Findings())
     waiter = _waiter(options, client, server, scrubber, output)
@@ -86,6 +94,7 @@ def verify(options: Options, scrubber: Scrubber, output: Output) -> Verdict:
         verified_at=datetime.now(UTC).isoformat(timespec="seconds"),
         verified_from=socket.gethostname(),
         boot=options.boot,
+        via=options.via,
         engine=Engine(
             options.engine,
             _engine_version(context) if failure is None else None,
@@ -113,7 +122,9 @@ def _waiter(
         client=client,
         stranger=client.copy(key=None),
         server=server,
-        boot=Boot(output.progress, scrubber.text, console, options.stack),
+        boot=Boot(
+            output.progress, scrubber.text, console, options.stack, subject=subject(options.boot)
+        ),
         probe_path=options.probe_path,
         loading_status=options.probe_loading_status,
         deadline=Deadline(options.wait_seconds),

@@ -16,6 +16,7 @@ import pytest
 from plugin_client import EMULATED, Engine, Plugin, StartPlugin
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+sys.path.append(str(CHECKOUT / "tests" / "unit"))
 
 
 @pytest.fixture(scope="session")

@@ -24,9 +24,12 @@ class Authority:
     key: ec.EllipticCurvePrivateKey
 
     def context(self, *, address: str = "127.0.0.1", days: int = 2) -> ssl.SSLContext:
-        """Return a server's context with a certificate for `address` that ends in `days`."""
+        """Return a server's context with a certificate for `address` that ends in `days`.
+
+        `address` is an IP address or a name.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        alternative = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
+        alternative = x509.SubjectAlternativeName([_general_name(address)])
         certificate = (
             _builder(_name("server"), self.name, key.public_key(), days)
             .add_extension(alternative, critical=False)
@@ -48,6 +51,13 @@ class Authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
         return context
+
+
+def _general_name(address: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)
 
 
 def _name(common: str) -> x509.Name:

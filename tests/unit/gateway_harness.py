@@ -17,9 +17,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from multidict import CIMultiDict
 
+from machine.gateway.activity import Activity
 from machine.gateway.app import application
+from machine.gateway.keys import KeyFile
 from machine.gateway.settings import Limits, Settings, Upstream
+from machine.gateway.stages import MachineStages
 from machine.paths import Paths
+from machine.status import Status
 
 KEY = "sk-default-0123456789"
 CHAT = "/v1/chat/completions"
@@ -195,10 +199,14 @@ async def gateway(
             if isinstance(server, ModelServer):
                 port = (await stack.enter_async_context(server.server())).port
             assert isinstance(port, int)
-            upstreams.append(Upstream(name, port, api_path, "/health", 503))
+            upstreams.append(Upstream(name, f"http://127.0.0.1:{port}", api_path, "/health", 503))
         settings = Settings(0, tuple(upstreams), limits or Limits(4, 10_000, 30), front_port)
         lines: list[str] = []
-        running = TestServer(application(settings, paths, lines.append))
+        stages = MachineStages(Status(paths.run, paths.console, boot_id=paths.boot_id))
+        app = application(
+            settings, KeyFile(paths.keys), Activity(paths.activity), stages, lines.append
+        )
+        running = TestServer(app)
         await running.start_server(shutdown_timeout=5)
         stack.push_async_callback(running.close)
         # A connection for each request: one that a test breaks is not used by the next.

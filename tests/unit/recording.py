@@ -20,6 +20,17 @@ from pulumi.runtime.proto import resource_pb2
 SIGNATURE = "4dabf18193072939515e22adb298388d"
 SECRET = "1b47061264138c4ac30d75fd1eb44270"
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+CLUSTER_CA = "cGVt"
+"""Base64 of what stands for the PEM of a cluster's CA."""
+FOUND_CLUSTER: dict[str, object] = {
+    "id": "the-found-cluster",
+    "enableAutopilot": False,
+    "endpoint": "203.0.113.10",
+    "masterAuths": [{"clusterCaCertificate": CLUSTER_CA}],
+    "controlPlaneEndpointsConfigs": [],
+    "workloadIdentityConfigs": [{"workloadPool": "p.svc.id.goog"}],
+}
+"""What Google says of a cluster that was there before: the address is its only way in."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,10 @@ class Registration:
     retain_on_delete: bool
     ignore_changes: tuple[str, ...]
     replace_on_changes: tuple[str, ...]
+    provider: str
+    """Name of the provider that it was given, "" for the default one."""
+    version: str
+    """Version of the provider's plugin that it asks for, "" for any."""
     dependencies: frozenset[str]
     """Names of what it comes after, by its inputs or by `depends_on`."""
     input_dependencies: Mapping[str, frozenset[str]]
@@ -102,6 +117,11 @@ def _names(urns: Iterable[str]) -> frozenset[str]:
     return frozenset(urn.rsplit("::", 1)[-1] for urn in urns)
 
 
+def _provider_name(reference: str) -> str:
+    """Return the name in a reference to a provider, `URN::ID`."""
+    return reference.split("::")[3] if reference else ""
+
+
 def _computed(token: str, name: str, inputs: Mapping[str, object]) -> dict[str, object]:
     """Return what the gcp plugin would compute for a new resource, by the output's name."""
     kind = token.rpartition(":")[2]
@@ -110,6 +130,19 @@ def _computed(token: str, name: str, inputs: Mapping[str, object]) -> dict[str, 
     of_kind: dict[str, dict[str, object]] = {
         "Account": {"email": account, "member": f"serviceAccount:{account}"},
         "Address": {"address": "198.51.100.7"},
+        "GlobalAddress": {"address": "198.51.100.8"},
+        "Cluster": {
+            "endpoint": "203.0.113.9",
+            "masterAuth": {"clusterCaCertificate": CLUSTER_CA},
+            "controlPlaneEndpointsConfig": {
+                "dnsEndpointConfig": {"endpoint": "gke-1.europe-west4.gke.goog"}
+            },
+        },
+        "DnsAuthorization": {
+            "dnsResourceRecords": [
+                {"name": "_acme.llm.example.com.", "type": "CNAME", "data": "proof.google."}
+            ]
+        },
         "Disk": {"diskId": f"{name}-number"},
         "Instance": {"instanceId": f"{name}-number", "currentStatus": inputs.get("desiredStatus")},
         "InstanceTemplate": {"selfLinkUnique": f"{link}?uniqueId=1"},
@@ -158,6 +191,8 @@ class RecordingMonitor(mocks.MockMonitor):
                 retain_on_delete=request.retainOnDelete,
                 ignore_changes=tuple(request.ignoreChanges),
                 replace_on_changes=tuple(request.replaceOnChanges),
+                provider=_provider_name(request.provider),
+                version=request.version,
                 dependencies=_names(request.dependencies),
                 input_dependencies={
                     name: _names(made.urns) for name, made in request.propertyDependencies.items()
@@ -174,6 +209,11 @@ class RecordingMonitor(mocks.MockMonitor):
         if request.type.startswith("gcp:"):
             computed = _computed(request.type, request.name, inputs)
             outputs |= dict.fromkeys(computed, UNKNOWN) if self._preview else computed
+        if request.type.startswith("kubernetes:"):
+            given = inputs["metadata"]
+            assert isinstance(given, Mapping)
+            uid = {**given, "uid": f"{request.name}-uid"}
+            outputs["metadata"] = UNKNOWN if self._preview else uid
         answer = struct_pb2.Struct()
         json_format.ParseDict(outputs, answer)
         identity = f"{request.name}-id" if request.custom and not self._preview else ""
@@ -189,6 +229,8 @@ class _OnlyTheProject(mocks.Mocks):
     def call(self, args):
         if args.token == "gcp:organizations/getProject:getProject":
             return {"id": args.args["projectId"], "number": "123456789012"}
+        if args.token == "gcp:container/getCluster:getCluster":
+            return FOUND_CLUSTER
         raise AssertionError(f"no function is expected to be called, and {args.token} was")
 
     def new_resource(self, args):

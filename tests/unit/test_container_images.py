@@ -14,13 +14,17 @@ from components.container_images import (
     image_name,
     pinned_cuda,
     pinned_reference,
+    pinned_tag,
+    pod_image,
+    support_images,
 )
 from components.launch import Accelerator
 from components.rendering.machine.plan import BuiltImage, PulledImage
 
 PINS = tomllib.loads((Path(__file__).resolve().parents[2] / "pins.toml").read_text("utf-8"))
 CUDA, CPU = Accelerator.CUDA, Accelerator.CPU
-PAIRS = [("llama_cpp", CUDA), ("llama_cpp", CPU), ("vllm", CUDA)]
+PAIRS = [("llama_cpp", CUDA), ("llama_cpp", CPU), ("vllm", CUDA), ("ovms", CPU)]
+PINNED = re.compile(r"[a-z0-9.]+(/[a-z0-9._-]+)+:[\w.-]+@sha256:[0-9a-f]{64}")
 
 
 def built(engine: str, accelerator: Accelerator, capability: str | None) -> BuiltImage:
@@ -33,9 +37,7 @@ def built(engine: str, accelerator: Accelerator, capability: str | None) -> Buil
 def test_the_pinned_image_is_named_with_its_tag_and_digest(engine: str, accelerator: Accelerator):
     found = container(engine, accelerator)
     assert isinstance(found.image, PulledImage)
-    assert re.fullmatch(
-        r"[a-z0-9.]+(/[a-z0-9._-]+)+:[\w.-]+@sha256:[0-9a-f]{64}", found.image.reference
-    )
+    assert PINNED.fullmatch(found.image.reference)
     assert found.cuda == pinned_cuda(engine, accelerator)
 
 
@@ -129,3 +131,39 @@ def test_an_image_is_known_by_its_reference_or_by_what_it_is_built_from():
     assert image_name(container("vllm", CUDA)) == pinned_reference("vllm", CUDA)
     commit = PINS["dockerfiles"]["llama_cpp_cuda"]["commit"]
     assert commit[:12] in image_name(container("llama_cpp", CUDA, BUILD, "8.9"))
+
+
+@pytest.mark.parametrize(
+    ("engine", "program"), [("ovms", "/ovms/bin/ovms"), ("llama_cpp", "/app/llama-server")]
+)
+def test_a_pod_has_the_pinned_image_for_processors_and_its_program(engine: str, program: str):
+    image = pod_image(engine)
+    assert image.reference == pinned_reference(engine, CPU)
+    assert f":{pinned_tag(engine)}@" in image.reference
+    assert image.program == (program,)
+
+
+def test_a_pod_has_an_image_of_ones_own_but_none_is_built_for_it():
+    mine = "docker.io/me/model_server:2026.4.0@sha256:" + "a" * 64
+    assert pod_image("ovms", mine).reference == mine
+    with pytest.raises(ContainerImageError, match="a cluster builds no images"):
+        pod_image("ovms", BUILD)
+    with pytest.raises(ContainerImageError, match="'vllm' has no such image for cpu"):
+        pod_image("vllm")
+
+
+def test_what_runs_beside_an_engine_is_pinned_too():
+    images = support_images()
+    for reference in (images.python, images.caddy):
+        assert PINNED.fullmatch(reference)
+    assert "/python:3.13" in images.python
+    assert "/caddy:2." in images.caddy
+
+
+def test_an_image_beside_an_engine_without_a_digest_is_refused(monkeypatch):
+    caddy = {**PINS["images"]["caddy"], "digest": ""}
+    monkeypatch.setattr(
+        container_images, "_pins", lambda: {**PINS, "images": {**PINS["images"], "caddy": caddy}}
+    )
+    with pytest.raises(ContainerImageError, match=r"caddy:2\..* has no digest"):
+        support_images()

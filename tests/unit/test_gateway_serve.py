@@ -15,7 +15,8 @@ from gateway_harness import CHAT, KEY, ModelServer, Stream, asynchronous, bearer
 
 from machine.config import Config
 from machine.gateway import __main__ as command
-from machine.gateway.settings import Limits, Settings, Upstream, from_config
+from machine.gateway.__main__ import from_config
+from machine.gateway.settings import Limits, Settings, Upstream
 from machine.paths import Paths
 
 
@@ -69,8 +70,8 @@ def test_the_gateways_settings_are_those_of_the_machine(tmp_path: Path):
     assert from_config(Config.load(path), 443) == Settings(
         port=8080,
         upstreams=(
-            Upstream("chat", 8081, "/v1", "/health", 503),
-            Upstream("embeddings", 8082, "/v3", "/health", 503),
+            Upstream("chat", "http://127.0.0.1:8081", "/v1", "/health", 503),
+            Upstream("embeddings", "http://127.0.0.1:8082", "/v3", "/health", 503),
         ),
         limits=Limits(active_requests=3, body_bytes=99, request_seconds=60),
         front_port=443,
@@ -101,7 +102,7 @@ async def served(root: Path, stream: Stream) -> AsyncIterator[str]:
     write_keys(paths, default=KEY)
     async with model.server() as upstream:
         assert upstream.port is not None
-        chat = Upstream("chat", upstream.port, "/v1", "/health", 503)
+        chat = Upstream("chat", f"http://127.0.0.1:{upstream.port}", "/v1", "/health", 503)
         serving = asyncio.create_task(
             command.serve(Settings(port, (chat,), Limits(4, 1000, 60)), paths)
         )

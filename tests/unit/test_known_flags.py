@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.engines import known_flags, llama_cpp, vllm
+from components.engines import known_flags, llama_cpp, ovms, vllm
 from components.engines.known_flags import BUILDS, flags_of, is_reserved, unknown
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -24,18 +24,32 @@ def test_the_listed_version_of_vllm_is_the_pinned_one():
     assert BUILDS["vllm"].endswith(f" {IMAGES['vllm']['tag']}")
 
 
-@pytest.mark.parametrize(
-    "name", ["llama_cpp_server_flags", "llama_cpp_chat_templates", "vllm_server_flags"]
-)
+def test_the_listed_version_of_ovms_is_the_pinned_one_s_release():
+    pinned = ovms.parse_version(IMAGES["ovms"]["tag"])
+    listed = ovms.parse_version(BUILDS["ovms"].removeprefix("ovms "))
+    assert pinned is not None
+    assert listed is not None
+    assert (pinned.year, pinned.release) == (listed.year, listed.release)
+
+
+LISTS = {
+    "llama_cpp_server_flags": "llama_cpp",
+    "llama_cpp_chat_templates": "llama_cpp",
+    "vllm_server_flags": "vllm",
+    "ovms_server_flags": "ovms",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
 def test_each_list_says_which_build_it_is_of(name: str):
     text = (CHECKOUT / "components" / "engines" / f"{name}.txt").read_text(encoding="utf-8")
-    build = BUILDS["vllm" if name.startswith("vllm") else "llama_cpp"].split()[-1]
+    build = BUILDS[LISTS[name]].split()[-1]
     assert re.search(rf"^# (Build|Version): {re.escape(build)}\b", text, re.MULTILINE)
 
 
 def test_the_lists_hold_names_alone():
     for engine in BUILDS:
-        assert all(re.fullmatch(r"--?[A-Za-z0-9][A-Za-z0-9.-]*", one) for one in flags_of(engine))
+        assert all(re.fullmatch(r"--?[A-Za-z0-9][A-Za-z0-9._-]*", one) for one in flags_of(engine))
     names = (
         *known_flags.chat_templates(),
         *known_flags.tool_parsers(),
@@ -54,6 +68,8 @@ def test_the_lists_hold_names_alone():
         ("llama_cpp", "--cache_ram -1 --seed -7"),
         ("vllm", "--enforce-eager -O3 -pp 2 --max_num_batched_tokens 4096"),
         ("vllm", "--compilation-config.mode 3 --dtype=half -O=2 --seed -1"),
+        ("ovms", "--max_num_batched_tokens=512 --dynamic_split_fuse false --rest_workers 8"),
+        ("ovms", '--plugin_config {"INFERENCE_PRECISION_HINT":"f32"}'),
     ],
 )
 def test_flags_that_the_build_takes_are_let_through(engine: str, words: str):
@@ -70,6 +86,9 @@ def test_flags_that_the_build_takes_are_let_through(engine: str, words: str):
         ("vllm", "--enforce-eagr", "vllm serve v0.31.0 has no flag --enforce-eagr; did you mean"),
         ("vllm", "--disable-log-requests", "requests are not logged"),
         ("vllm", "--swap-space 4", "vllm serve v0.31.0 has no flag --swap-space"),
+        ("ovms", "--dynamic-split-fuse true", "ovms 2026.3 has no flag --dynamic-split-fuse; did"),
+        ("ovms", "--response_parser hermes3", "it is the keys tool_call_parser and reasoning"),
+        ("ovms", "--max_prompt_len 8000", "--max_prompt_len is for other tasks than generating"),
     ],
 )
 def test_a_flag_that_the_build_does_not_take_is_named_with_what_would_do(engine, words, said):
@@ -90,6 +109,8 @@ def test_what_a_key_sets_in_a_container_is_reserved_there():
     for word in ("--threads", "--cache-ram", "-ub", "--main-gpu"):
         assert not is_reserved("llama_cpp", word)
     assert is_reserved("vllm", "--api-key")
+    assert is_reserved("ovms", "--rest_bind_address=0.0.0.0")
+    assert not is_reserved("ovms", "--max_num_batched_tokens")
 
 
 def test_every_reserved_flag_of_vllm_is_one_that_it_takes():

@@ -2,8 +2,9 @@
 
 import pytest
 
+from components.models.need import openvino_need
 from components.models.reference import parse_model_reference
-from components.models.size import guess, guess_repository
+from components.models.size import guess, guess_openvino, guess_repository, is_openvino
 
 # Sizes of the files as the hub lists them, in GB.
 KNOWN = {
@@ -92,3 +93,48 @@ def test_a_repository_of_safetensors_has_16_bits_unless_its_name_says_fewer(
 @pytest.mark.parametrize("reference", ["microsoft/phi-4", "https://example.org/m-7B-Q4_K_M.gguf"])
 def test_a_repository_whose_name_does_not_tell_its_size_is_not_guessed(reference: str):
     assert guess_repository(parse_model_reference(reference)) is None
+
+
+# Weights of OpenVINO's own repositories, in GB.
+OPENVINO = {
+    "OpenVINO/Qwen3-8B-int4-ov": 4.86,
+    "OpenVINO/Qwen3-4B-int4-ov": 2.29,
+    "OpenVINO/Qwen2.5-1.5B-Instruct-int4-ov": 0.94,
+    "OpenVINO/Mistral-7B-Instruct-v0.3-int4-ov": 4.0,
+    "OpenVINO/gpt-oss-20b-int4-ov": 12,
+    "OpenVINO/Qwen3-Coder-30B-A3B-Instruct-int4-ov": 16,
+}
+
+
+@pytest.mark.parametrize("reference", OPENVINO)
+def test_the_name_of_an_openvino_repository_tells_its_size(reference: str):
+    need = openvino_need(parse_model_reference(reference))
+    assert need is not None
+    assert need.weights.least <= OPENVINO[reference] * 1e9 <= need.weights.likely * 1.1
+    assert need.weights.likely <= OPENVINO[reference] * 1e9 * 1.25
+
+
+@pytest.mark.parametrize(
+    ("name", "bits_per_weight"),
+    [("Qwen3-8B-int4-cw-ov", 4.6), ("Qwen3-8B-int8-ov", 8.2), ("Qwen3-8B-fp16-ov", 16)],
+)
+def test_the_precision_of_an_openvino_repository_is_a_word_of_its_name(name, bits_per_weight):
+    size = guess_openvino(parse_model_reference(f"OpenVINO/{name}"))
+    assert size is not None
+    assert size.bits_per_weight == bits_per_weight
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("OpenVINO/Qwen3-8B-int4-ov", True),
+        ("OpenVINO/Qwen3-8B-int4-ov@5c47abf4", True),
+        ("me/phi-4-openvino-int8", True),
+        ("Qwen/Qwen3-8B", False),
+        ("Qwen/Qwen3-8B-GGUF:Q4_K_M", False),
+        ("someone/novel-ovation-7B", False),
+        ("https://example.org/model-ov.gguf", False),
+    ],
+)
+def test_a_name_says_that_a_repository_is_openvino_s(reference: str, said: bool):
+    assert is_openvino(parse_model_reference(reference)) is said

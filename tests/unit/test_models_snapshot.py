@@ -12,7 +12,8 @@ from fake_hub import FakeHub, Fault, sha256
 
 from components.models.reference import HubFile, parse_model_reference
 from scripts.models import download as downloading
-from scripts.models.snapshot import Snapshot, choose, ensure_snapshot
+from scripts.models.safetensors import choose
+from scripts.models.snapshot import Snapshot, ensure_snapshot
 from scripts.models.store import Store, Whole
 from scripts.models.transport import ModelError, Obstacle, Patience
 

@@ -117,3 +117,15 @@ def test_a_tag_that_stands_for_another_image_now_is_refused(
     assert pins.main(file, moved) == pins.CHANGED
     assert file.read_bytes() == before
     assert f"images.vllm.digest: pinned {VLLM}" in capsys.readouterr().err
+
+
+def test_a_tag_that_was_only_inferred_may_stand_for_another_image(
+    file: Path, capsys: pytest.CaptureFixture[str]
+):
+    ovms, other = PINNED["ovms"], f"sha256:{'e' * 64}"
+    tagged = "openvino/model_server:" + ovms["tag"]
+    assert pins.main(file, publishers("a", **{tagged: other})) == 0
+    said = capsys.readouterr().out
+    assert f"images.ovms.digest: stays {ovms['digest']}" in said
+    assert f"{tagged}, a tag that was inferred for it, is {other}" in said
+    assert content(file)["images"]["ovms"]["digest"] == ovms["digest"]

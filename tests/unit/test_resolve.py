@@ -92,6 +92,18 @@ def test_an_image_without_a_digest_gets_the_one_that_its_tag_stands_for(stack: S
     assert found == {"container_image": f"{tagged}@{digest}"}
 
 
+def test_a_program_without_machines_of_its_own_has_no_boot_image_to_look_up(
+    stack: Stack, google: FakeApis
+):
+    assert stack.resolve(name="gke-ovms") == {}
+    with FakeRegistry() as registry:
+        digest = registry.publish("owner/model_server:2026.4.0")
+        tagged = f"{registry.host}/owner/model_server:2026.4.0"
+        found = stack.resolve(name="gke-ovms", container_image=tagged)
+    assert found == {"container_image": f"{tagged}@{digest}"}
+    assert google.asked == []
+
+
 @pytest.mark.parametrize("given", [f"ghcr.io/o/x:1@{DIGEST}", "build", "no image at all"])
 def test_no_registry_is_asked_where_there_is_nothing_to_look_up(stack: Stack, given: str):
     assert stack.resolve("--has-machine", container_image=given) == {}

@@ -133,7 +133,7 @@ def test_a_programs_own_defaults_are_valid(program):
     asked = {
         "gcp:project": "my-project",
         "gcp:zone": "europe-west4-a",
-        **({"allowed_cidrs": "203.0.113.7/32"} if program.name != "local" else {}),
+        **({"allowed_cidrs": "203.0.113.7/32"} if program.name in {"cpu-vm", "gpu-vm"} else {}),
     }
     assert program.settings(asked).model
 
@@ -154,5 +154,5 @@ def test_an_unknown_program_is_refused_with_the_list(raw, stack, said):
     with pytest.raises(ConfigurationError) as caught:
         choose(raw, stack)
     assert said in str(caught.value)
-    assert "the programs are cpu-vm, gpu-vm, local" in str(caught.value)
+    assert "the programs are cpu-vm, gke-ovms, gpu-vm, local" in str(caught.value)
     assert "next: scripts/pulumi config set program local" in str(caught.value)

@@ -304,7 +304,7 @@ def test_a_boot_is_through_once_server_and_gateway_are():
 def test_a_silent_console_and_a_finished_boot_are_said_to_be_that():
     boot = watch(FakeConsole([Piece("noise\n"), Piece(line("gateway", "done"))]))
     boot.failure()
-    assert boot.where() == "the machine's boot has said nothing on its console"
+    assert boot.where() == "the machine's boot has said nothing yet"
     boot.failure()
     assert boot.where() == "the machine's boot is through, with gateway last"
 

@@ -48,6 +48,7 @@ def test_fields_keep_their_names_and_order():
         "verified_at",
         "verified_from",
         "boot",
+        "via",
         "engine",
         "model",
         "time_to_first_token_seconds",

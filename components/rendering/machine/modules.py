@@ -15,6 +15,9 @@ PACKAGES = ("machine", "scripts", "components")
 _STAND_IN = "scripts.models.stand_in"
 """It makes a model of known answers, and needs what no machine has: clouds refuse it."""
 
+_OF_PODS = ("machine.pod", "machine.gateway.pod")
+"""What runs in a cluster's pods alone, and would take room in a machine's user-data."""
+
 
 class MissingModuleError(ValueError):
     """A module that is named to be on the machine and is not in this project."""
@@ -23,16 +26,23 @@ class MissingModuleError(ValueError):
 def closure(named: Iterable[str]) -> dict[str, Path]:
     """Return the modules of a machine and all of ours that they import, by path below the library.
 
-    These are `machine`, the model files' `scripts.models`, and `named`, dotted. Raises
-    `MissingModuleError`.
+    These are `machine` but for what is of pods, the model files' `scripts.models`, and `named`,
+    dotted. Raises `MissingModuleError`.
     """
-    roots = [*_all_of("machine"), *_all_of("scripts.models")]
-    for name in named:
+    of_machine = [name for name in _all_of("machine") if not _is_below(name, _OF_PODS)]
+    return imported([*of_machine, *_all_of("scripts.models"), *named])
+
+
+def imported(roots: Iterable[str]) -> dict[str, Path]:
+    """Return the modules `roots`, dotted, and all of ours that they import, by path in the library.
+
+    Raises `MissingModuleError`.
+    """
+    waiting = list(roots)
+    for name in waiting:
         if _file(name) is None:
             raise MissingModuleError(f"{name} is no module of {', '.join(PACKAGES)}")
-        roots.append(name)
     found: dict[str, Path] = {}
-    waiting = list(roots)
     while waiting:
         name = waiting.pop()
         file = _file(name)
@@ -41,6 +51,10 @@ def closure(named: Iterable[str]) -> dict[str, Path]:
         found[name] = file
         waiting += _imports(file, name)
     return {path.relative_to(CHECKOUT).as_posix(): path for _, path in sorted(found.items())}
+
+
+def _is_below(name: str, packages: Iterable[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
 def _all_of(package: str) -> list[str]:

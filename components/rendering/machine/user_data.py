@@ -7,11 +7,11 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 import yaml
-from yaml.emitter import ScalarAnalysis
 
 from components.rendering.machine.archive import archive
 from components.rendering.machine.places import ARCHIVE, BASE
 from components.rendering.machine.rendered import MachineFile
+from components.rendering.readable_yaml import ReadableDumper
 
 _HEADER = "#cloud-config\n"
 _BASE64_COLUMNS = 76
@@ -21,26 +21,14 @@ class _Words(tuple[str, ...]):
     """A command line, written on one line."""
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as they are, so that people can read them."""
-
-    def analyze_scalar(self, scalar: str) -> ScalarAnalysis:
-        # It takes tabs for something that only an escape can say, and they may stand in a block.
-        analysis = super().analyze_scalar(scalar.replace("\t", " "))
-        analysis.scalar = scalar
-        return analysis
-
-
-def _text(_dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return yaml.ScalarNode("tag:yaml.org,2002:str", text, style=style)
+class _Dumper(ReadableDumper):
+    """Writes command lines on one line."""
 
 
 def _words(dumper: yaml.SafeDumper, words: _Words) -> yaml.SequenceNode:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", words, flow_style=True)
 
 
-_Dumper.add_representer(str, _text)
 _Dumper.add_representer(_Words, _words)
 
 

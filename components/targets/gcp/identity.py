@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +9,9 @@ import pulumi
 import pulumi_gcp as gcp
 from pulumi_command import local
 
-from components.keys import REPEAT
-from components.rendering.process import Variable
-from components.targets.gcp.site import Site, once
+from components.targets import authority
+from components.targets.gcp.site import Site
+from components.targets.order import once
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 """Secret Manager takes no narrower scope (cloud.google.com/secret-manager/docs/accessing-the-api):
@@ -111,19 +109,9 @@ def own_authority(
     account: gcp.serviceaccount.Account,
 ) -> Authority:
     """Make an authority that can sign for `host` (an address or a name) alone, and store it."""
-    made = local.Command(
-        f"{site.name}-ca",
-        create=shlex.join([*python, "-m", "scripts.own_ca"]),
-        update=REPEAT,
-        environment={Variable.ADDRESS: host},
-        triggers=[host],
-        logging=local.Logging.NONE,
-        opts=pulumi.ResourceOptions(parent=site.parent, additional_secret_outputs=["stdout"]),
-    )
+    made = authority.own_authority(site.name, host, python, site.parent)
     secret = stored_secret(site, "ca", secret_id, made.stdout, project=project, account=account)
-    # The certificate is there to be handed out; the key beside it stays secret.
-    certificate = pulumi.Output.unsecret(made.stdout.apply(_certificate))
-    return Authority(certificate, secret)
+    return Authority(authority.certificate(made.stdout), secret)
 
 
 def email_once_it_may_read(
@@ -131,7 +119,3 @@ def email_once_it_may_read(
 ) -> pulumi.Output[str]:
     """Return the account's address, known once it may read `secrets`: no machine boots before."""
     return once(account.email, *(secret.reader.id for secret in secrets))
-
-
-def _certificate(printed: str) -> str:
-    return json.loads(printed)["certificate"]

@@ -10,7 +10,8 @@ from components.targets.gcp.args import VmArgs
 from components.targets.gcp.identity import SCOPES
 from components.targets.gcp.machine import BOOT_METADATA, Parts, metadata, scheduling
 from components.targets.gcp.network import NETWORK_TIER
-from components.targets.gcp.site import Site, once
+from components.targets.gcp.site import Site
+from components.targets.order import once
 
 SCHEDULER_PERMISSIONS = ("compute.instances.start", "compute.instances.stop")
 """What Compute Engine's own account needs to follow an instance schedule: attaching one is refused

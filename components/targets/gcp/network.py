@@ -156,13 +156,27 @@ def dns_record(
     site: Site, zone: str, domain: str, address: pulumi.Output[str]
 ) -> gcp.dns.RecordSet:
     """Point `domain` at `address` in a Cloud DNS zone of the project."""
+    return record_set(site, "dns", site.api("dns"), zone, name=f"{domain}.", kind="A", data=address)
+
+
+def record_set(
+    site: Site,
+    purpose: str,
+    project: pulumi.Output[str],
+    zone: pulumi.Input[str],
+    *,
+    name: pulumi.Input[str],
+    kind: pulumi.Input[str],
+    data: pulumi.Output[str],
+) -> gcp.dns.RecordSet:
+    """Put a record into a Cloud DNS zone of `project`; `name` ends in a dot."""
     return gcp.dns.RecordSet(
-        f"{site.name}-dns",
-        project=site.api("dns"),
+        f"{site.name}-{purpose}",
+        project=project,
         managed_zone=zone,
-        name=f"{domain}.",
-        type="A",
+        name=name,
+        type=kind,
         ttl=DNS_SECONDS,
-        rrdatas=[address],
+        rrdatas=[data],
         opts=site.named(),
     )

@@ -1,16 +1,13 @@
-"""What all resources of one machine share, and the APIs that they need."""
+"""What all resources of one endpoint share, and the APIs that they need."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import pulumi
 import pulumi_gcp as gcp
-
-T = TypeVar("T")
 
 MAX_ACCOUNT_ID = 30
 """Characters of a service account's id (the limit of `gcp.serviceaccount.Account`)."""
@@ -18,7 +15,7 @@ MAX_ACCOUNT_ID = 30
 
 @dataclass(frozen=True)
 class Site:
-    """Where the resources of one machine stand, and what they are named and labelled by.
+    """Where the resources of one endpoint stand, and what they are named and labelled by.
 
     `name` begins their logical names, `base_name` their names in the cloud.
     """
@@ -62,8 +59,3 @@ class Site:
             disable_on_destroy=False,
             opts=self.child(),
         ).project
-
-
-def once(value: pulumi.Input[T], *ready: pulumi.Output[str]) -> pulumi.Output[T]:
-    """Return `value`, known once `ready` is there: what uses it comes after."""
-    return pulumi.Output.all(value, *ready).apply(lambda values: values[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from components.engines import known_flags, llama_cpp, vllm
+from components.engines import known_flags, llama_cpp, ovms, vllm
 
 _KEYS: Mapping[str, Mapping[str, str]] = {
     llama_cpp.NAME: {
@@ -24,6 +24,14 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("--quantization", "-q"), "quantization"),
         "--tool-call-parser": "tool_call_parser",
         "--chat-template": "chat_template",
+    },
+    ovms.NAME: {
+        **dict.fromkeys(("--model_path", "--source_model"), "model"),
+        "--cache_size": "kv_cache_gb",
+        "--kv_cache_precision": "kv_type",
+        "--max_num_seqs": "slots",
+        "--tool_parser": "tool_call_parser",
+        "--reasoning_parser": "reasoning_parser",
     },
 }
 """The key that says what a flag says, by engine."""

@@ -1,0 +1,63 @@
+"""This project's own modules and their lock, as ConfigMaps, and what of them a pod mounts.
+
+A pod mounts the modules that it runs and no other, so that a change of the gateway's leaves the
+servers alone.
+"""
+
+from __future__ import annotations
+
+from components.rendering.kubernetes.manifests import Manifest, config_map, digest
+from components.rendering.kubernetes.names import (
+    CODE,
+    GATEWAY_MODULE,
+    LIB,
+    LOCK,
+    LOCKS,
+    MODEL_MODULE,
+    PARK_MODULE,
+    REQUIREMENTS,
+)
+from components.rendering.kubernetes.plan import PodPlan
+from components.rendering.kubernetes.pods import Mount
+from components.rendering.machine.modules import imported
+from components.rendering.machine.places import CHECKOUT
+
+MOUNT = Mount("code", LIB)
+LOCK_MOUNT = Mount("requirements", LOCKS)
+
+
+def code_objects(plan: PodPlan) -> list[Manifest]:
+    """Return the ConfigMaps that the pods of `plan` run from."""
+    parking = [] if plan.idle_minutes is None else [PARK_MODULE]
+    modules = imported([MODEL_MODULE, GATEWAY_MODULE, *parking])
+    texts = {_key(path): file.read_text(encoding="utf-8") for path, file in modules.items()}
+    return [
+        config_map(plan, CODE, texts, of="llm-endpoint"),
+        config_map(plan, REQUIREMENTS, {LOCK: _lock()}, of="llm-endpoint"),
+    ]
+
+
+def code_volume(module: str) -> dict[str, object]:
+    """Return the volume of `module` and all of ours that it imports."""
+    items = [{"key": _key(path), "path": path} for path in sorted(imported([module]))]
+    return {"name": MOUNT.volume, "configMap": {"name": CODE, "items": items}}
+
+
+def lock_volume() -> dict[str, object]:
+    """Return the volume of the lock."""
+    return {"name": LOCK_MOUNT.volume, "configMap": {"name": REQUIREMENTS}}
+
+
+def code_digest(module: str, *configuration: str) -> str:
+    """Return the sha256 of what `module` runs: modules, lock, and `configuration`."""
+    files = {path: file.read_text(encoding="utf-8") for path, file in imported([module]).items()}
+    return digest([files, _lock(), configuration])
+
+
+def _key(path: str) -> str:
+    """Return the key of a module's file: a ConfigMap's has no slash."""
+    return path.replace("/", ".")
+
+
+def _lock() -> str:
+    return (CHECKOUT / "requirements" / LOCK).read_text(encoding="utf-8")

@@ -1,0 +1,59 @@
+"""Kubernetes objects as what they are in JSON, with the labels that all of a stack's have."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from components.rendering.kubernetes.names import COMPONENT_LABEL, NAME_LABEL
+from components.rendering.kubernetes.plan import PodPlan
+
+Manifest = dict[str, object]
+"""One object: `apiVersion`, `kind`, `metadata`, and what its kind has beside them."""
+
+SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
+"""Has Pulumi not wait until an object serves: that is the verification's to say."""
+
+
+def labels(plan: PodPlan, name: str, component: str | None = None) -> dict[str, str]:
+    """Return the labels of an object that belongs to `name`: a server, the gateway, the job."""
+    return {
+        NAME_LABEL: name,
+        **({COMPONENT_LABEL: component} if component else {}),
+        "app.kubernetes.io/part-of": "llm-endpoint",
+        "app.kubernetes.io/managed-by": "pulumi",
+        "llm-endpoint/stack": plan.base_name,
+    }
+
+
+def metadata(
+    plan: PodPlan,
+    name: str,
+    of: str | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> dict[str, object]:
+    """Return the metadata of the object `name` in the plan's namespace, which belongs to `of`."""
+    return {
+        "name": name,
+        "namespace": plan.namespace,
+        "labels": labels(plan, of or name),
+        **({"annotations": dict(annotations)} if annotations else {}),
+    }
+
+
+def config_map(
+    plan: PodPlan, name: str, data: Mapping[str, str] | None, of: str | None = None
+) -> Manifest:
+    """Return a ConfigMap; one without data gets them from the deployment."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(plan, name, of),
+        **({} if data is None else {"data": dict(sorted(data.items()))}),
+    }
+
+
+def digest(content: object) -> str:
+    """Return the sha256 of what JSON can hold, as 64 hex digits; the order of keys is none."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

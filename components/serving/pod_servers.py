@@ -1,0 +1,130 @@
+"""Which model servers run in a cluster, and in what pods: settings -> `PodServer`s."""
+
+from __future__ import annotations
+
+from components.catalogue.gcp import MachineType
+from components.container_images import PodImage, pod_image
+from components.engines import llama_cpp, ovms
+from components.launch import Launch
+from components.models.reference import HubFile, parse_model_reference
+from components.models.size import guess, guess_openvino
+from components.rendering.kubernetes.plan import ModelForm, PodResources, PodServer
+from components.serving.llama_servers import (
+    CHAT,
+    EMBEDDINGS,
+    chat_options,
+    embeddings_options,
+    id_of,
+)
+from components.settings.gke_engine import ovms_version
+from components.settings.gke_ovms import GkeOvmsSettings
+from components.sizing.pod_tuning import TunedPod, tuned_pods
+
+_FORMS = {ovms.NAME: ModelForm.OPENVINO, llama_cpp.NAME: ModelForm.GGUF}
+_LEAST_EMBEDDINGS_DISK_GB = 20
+
+
+def pod_model_id(engine: str, model: str) -> str:
+    """Return the id under which a server lists the model of that reference.
+
+    OpenVINO Model Server takes no slash in it, so that it is the repository's name alone.
+    """
+    reference = parse_model_reference(model)
+    if engine == ovms.NAME and isinstance(reference, HubFile):
+        return reference.repo
+    return id_of(model)
+
+
+def embedding_model(settings: GkeOvmsSettings) -> str | None:
+    """Return the id that answers `/v1/embeddings`; None where none does."""
+    model = settings.embeddings_model
+    return None if model is None else pod_model_id(settings.engine, model)
+
+
+def pod_servers(settings: GkeOvmsSettings, machine: MachineType | None) -> tuple[PodServer, ...]:
+    """Return the servers behind the gateway, the one that chats first.
+
+    `machine` is the nodes' machine type, None where the catalogue does not know it. An embeddings
+    model of its own gets a second server, of the same engine; where it is the chat model, which
+    llama.cpp alone can do, one does both. Raises `ContainerImageError` where the engine has no
+    image, and `PodSizeError` where nothing tells how large the pods are.
+    """
+    pods = tuned_pods(machine, settings.wanted_pods())
+    image = pod_image(settings.engine, settings.container_image)
+    chat = PodServer(
+        name=CHAT,
+        launch=_chat_launch(settings, pods.chat),
+        model=settings.model,
+        form=_FORMS[settings.engine],
+        image=image.reference,
+        program=image.program,
+        resources=_resources(pods.chat),
+        disk_gb=settings.disk_gb(),
+        replicas=settings.replicas,
+        most_replicas=settings.max_replicas,
+    )
+    if pods.embeddings is None or settings.embeddings_model is None:
+        return (chat,)
+    return (chat, _embeddings_server(settings, settings.embeddings_model, pods.embeddings, image))
+
+
+def _chat_launch(settings: GkeOvmsSettings, pod: TunedPod) -> Launch:
+    if pod.llama is not None:
+        return llama_cpp.launch(chat_options(settings, pod.llama, settings.engine_flags))
+    version = ovms_version(settings)
+    model_id = pod_model_id(settings.engine, settings.model)
+    family = ovms.parsers_for(model_id, version)
+    options = ovms.OvmsOptions(
+        model_id=model_id,
+        slots=pod.slots,
+        cache_gb=pod.cache_gb or 1,
+        kv_precision=pod.kv_type,
+        tool_parser=_parser(settings.tool_call_parser, family.tool, version),
+        reasoning_parser=_parser(settings.reasoning_parser, family.reasoning, version),
+        extra_flags=settings.engine_flags,
+    )
+    return ovms.launch(options)
+
+
+def _parser(chosen: str | None, family: str | None, version: ovms.Version | None) -> str | None:
+    """Return the parser to name: the chosen one, or the family's; None where none is named."""
+    if chosen is None:
+        return family
+    turns_off = version is None or version >= ovms.TURNS_PARSERS_OFF
+    return None if chosen == ovms.NO_PARSER and not turns_off else chosen
+
+
+def _embeddings_server(
+    settings: GkeOvmsSettings, model: str, pod: TunedPod, image: PodImage
+) -> PodServer:
+    if pod.llama is None:
+        options = ovms.OvmsOptions(
+            model_id=pod_model_id(settings.engine, model),
+            slots=pod.slots,
+            task=ovms.Task.EMBEDDINGS,
+        )
+        launch = ovms.launch(options)
+    else:
+        launch = llama_cpp.launch(embeddings_options(model, pod.llama, pod.slots))
+    return PodServer(
+        name=EMBEDDINGS,
+        launch=launch,
+        model=model,
+        form=_FORMS[settings.engine],
+        image=image.reference,
+        program=image.program,
+        resources=_resources(pod),
+        disk_gb=_embeddings_disk_gb(settings.engine, model),
+    )
+
+
+def _resources(pod: TunedPod) -> PodResources:
+    return PodResources(pod.cpus, pod.memory_bytes)
+
+
+def _embeddings_disk_gb(engine: str, model: str) -> int:
+    """Return the size of a disk for that model alone, twice over, in tens of GB."""
+    reference = parse_model_reference(model)
+    size = guess_openvino(reference) if engine == ovms.NAME else guess(reference)
+    tens = 0 if size is None else -int(-(2 * size.size_bytes / 2**30 + 10) // 10)
+    return max(_LEAST_EMBEDDINGS_DISK_GB, tens * 10)

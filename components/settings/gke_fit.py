@@ -1,0 +1,81 @@
+"""Whether the nodes hold the pods that the keys ask for, and the pods their model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from components.models.reference import parse_model_reference, shown
+from components.settings.base import Problem
+from components.settings.gke_engine import kv_type_is_the_engines, models_are_the_engines
+from components.sizing.gpu_fit import Change, Shortfall
+from components.sizing.pod_fit import model_shortfall, pool_shortfall
+from components.sizing.pod_tuning import need_of
+
+if TYPE_CHECKING:
+    from components.settings.gke_ovms import GkeOvmsSettings
+
+_POOL_KEYS = (
+    *("engine", "model", "embeddings_model", "pod_cpus", "pod_memory_gb"),
+    *("replicas", "max_replicas", "max_nodes", "node_machine_type"),
+)
+_MODEL_KEYS = (*_POOL_KEYS, "context_tokens", "slots", "kv_type", "kv_cache_gb")
+
+
+def _pods_fit_the_nodes(settings: GkeOvmsSettings) -> Iterator[Problem]:
+    if any(models_are_the_engines(settings)):
+        return
+    short = pool_shortfall(
+        settings.machine(),
+        settings.wanted_pods(),
+        settings.node_machine_type,
+        settings.max_nodes,
+    )
+    if short is None:
+        return
+    said = f"{short.said}; {short.offered}" if short.changes else short.said
+    yield Problem(short.key, said, _commands(short.changes))
+
+
+def _model_fits_the_pod(settings: GkeOvmsSettings) -> Iterator[Problem]:
+    short = _shortfall(settings)
+    if short is not None and short.surely:
+        yield Problem("model", f"{short.said}; {short.offered}", _commands(short.changes))
+
+
+def _shortfall(settings: GkeOvmsSettings) -> Shortfall | None:
+    """Return what a pod lacks for the model; None where other keys are to be put right first."""
+    first = (kv_type_is_the_engines, models_are_the_engines, _pods_fit_the_nodes)
+    if any(problem for find in first for problem in find(settings)):
+        return None
+    return model_shortfall(settings.machine(), settings.wanted_pods())
+
+
+def _commands(changes: Iterable[Change]) -> str | None:
+    steps = [
+        f"scripts/pulumi config set {change.key} {change.value}"
+        for change in changes
+        if change.key is not None
+    ]
+    return ", or ".join(steps) or None
+
+
+def unfit(settings: GkeOvmsSettings) -> Iterator[str]:
+    """Yield what may not fit, in words."""
+    short = _shortfall(settings)
+    if short is not None and not short.surely:
+        yield (
+            f"model {shown(settings.model)}: {short.said}; the pod finds out when it loads it; "
+            f"{short.offered}"
+        )
+    if need_of(settings.engine, parse_model_reference(settings.model)) is None:
+        yield (
+            f"model {shown(settings.model)}: its name does not tell its size, so that nothing says "
+            "here whether it fits; the pod finds out when it loads it"
+        )
+
+
+CHECKS: tuple[tuple[tuple[str, ...], Callable[[GkeOvmsSettings], Iterator[Problem]]], ...] = (
+    (_POOL_KEYS, _pods_fit_the_nodes),
+    (_MODEL_KEYS, _model_fits_the_pod),
+)

@@ -1,0 +1,1 @@
+"""A namespace of any Kubernetes cluster that serves models behind one gateway."""

@@ -1,0 +1,57 @@
+"""When the servers of a namespace were last parked for want of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from scripts.gcp import credentials, rest
+from scripts.gke import clusters
+from scripts.gke.api import ClusterApi, ClusterError
+from scripts.verify.bounds import Deadline, bounded
+from scripts.verify.outcome import TimedOut
+from scripts.verify.shape import dig_text
+
+ANNOTATION = "llm-endpoint/parked-at"
+"""What the CronJob leaves on a StatefulSet that it parks: the moment, as ISO 8601 in UTC."""
+LOOK_SECONDS = 15.0
+"""What the one look may take, finding the credentials included."""
+
+
+def last_parked(  # noqa: PLR0917 - a cluster's path, then what is asked of it
+    project: str,
+    location: str,
+    cluster: str,
+    namespace: str,
+    names: Sequence[str],
+    environment: Mapping[str, str],
+) -> str:
+    """Return when one of the StatefulSets `names` was last parked; "" for never.
+
+    It changes when they are parked and not when they are woken: the trigger of the command that
+    wakes them. Also "" where the cluster is not there or can't be asked, since a preview has to do
+    without the network.
+    """
+    path = clusters.path_of(project, location, cluster)
+    deadline = Deadline(LOOK_SECONDS)
+    try:
+        return bounded(deadline, lambda: _ask(path, namespace, names, environment))
+    except (credentials.CredentialsError, rest.ApiError, ClusterError, ValueError, TimedOut):
+        return ""
+
+
+def _ask(path: str, namespace: str, names: Sequence[str], environment: Mapping[str, str]) -> str:
+    google = rest.from_environment(credentials.find(environment), environment, attempts=1)
+    access = clusters.access_of(clusters.describe(google, path))
+    if access is None:
+        return ""
+    api = ClusterApi(access, environment)
+    moments: list[str] = []
+    for name in names:
+        try:
+            found = api.get(f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}")
+        except ClusterError as error:
+            if error.status != 404:
+                raise
+            continue
+        moments.append(dig_text(found, "metadata", "annotations", ANNOTATION))
+    return max(moments, default="")

@@ -1,0 +1,128 @@
+"""How many pods serve: `python -m scripts.gke.scale`, for what the objects leave to whoever scales.
+
+`$LLM_ENDPOINT_SCALE` is JSON, such as `{"chat": {"replicas": 1, "most": null}}`: StatefulSets of
+`$LLM_ENDPOINT_NAMESPACE` with the replicas that each is to have. With `most` the cluster chooses by
+load, and any count from `replicas` to `most` stays as it is. Prints `{"chat": 1}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from components.rendering.process import Variable
+from scripts.gcp.credentials import CredentialsError
+from scripts.gke.access import AccessError, from_environment
+from scripts.gke.api import ClusterApi, ClusterError
+from scripts.verify.bounds import Deadline
+from scripts.verify.shape import Json, dig, dig_count, parse_json
+
+PATIENCE_SECONDS = 120.0
+"""How long a StatefulSet is waited for that is not there, or an API server that does not answer."""
+_PAUSE_SECONDS = 2.0
+_PASSING = (404, 409)
+"""What passes besides a busy server: the object has just been made, or was changed meanwhile."""
+
+
+class ScaleError(ValueError):
+    """What is asked for can't be followed."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Replicas of one StatefulSet; with `most` any count from `replicas` to it will do."""
+
+    replicas: int
+    most: int | None = None
+
+    def settles(self, current: int | None) -> bool:
+        """Whether `current` replicas will do."""
+        if current is None:
+            return False
+        if self.most is None or self.replicas == 0:
+            return current == self.replicas
+        return self.replicas <= current <= self.most
+
+
+def parse(text: str) -> dict[str, Wanted]:
+    """Return the replicas that `text` asks for, by StatefulSet. Raises `ScaleError`."""
+    try:
+        value = parse_json(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ScaleError(f'{Variable.SCALE} takes JSON such as {{"chat": {{"replicas": 1}}}}')
+    found: dict[str, Wanted] = {}
+    for name, counts in value.items():
+        replicas, most = dig_count(counts, "replicas"), dig_count(counts, "most")
+        if replicas is None or (most is None and dig(counts, "most") is not None):
+            raise ScaleError(
+                f"{Variable.SCALE}: {name} takes whole numbers as replicas and most (or null)"
+            )
+        found[name] = Wanted(replicas, most)
+    return found
+
+
+def scale(
+    api: ClusterApi,
+    namespace: str,
+    wanted: Mapping[str, Wanted],
+    *,
+    patience_seconds: float = PATIENCE_SECONDS,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Give each StatefulSet its replicas. Raises `ClusterError` once its patience is over."""
+    deadline = Deadline(patience_seconds)
+    for name, one in wanted.items():
+        while True:
+            try:
+                _scale_one(api, namespace, name, one)
+            except ClusterError as error:
+                passing = error.passing or error.status in _PASSING
+                if not passing or deadline.remaining() == 0.0:
+                    raise ClusterError(f"StatefulSet {name}: {error}", error.status) from None
+                pause(min(_PAUSE_SECONDS, deadline.remaining()))
+            else:
+                break
+
+
+def _scale_one(api: ClusterApi, namespace: str, name: str, wanted: Wanted) -> None:
+    path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}/scale"
+    # A count of 0 is left out of what the API server sends.
+    found = api.get(path)
+    current = dig(found, "spec", "replicas")
+    if not wanted.settles(current if isinstance(current, int) else 0):
+        body: Json = {"spec": {"replicas": wanted.replicas}}
+        api.patch(path, body)
+
+
+def main(environment: Mapping[str, str]) -> int:
+    """Scale as the environment says; 1 where that can't be done."""
+    try:
+        access = from_environment(environment)
+        namespace = environment.get(Variable.NAMESPACE)
+        if not namespace:
+            raise ScaleError(f"{Variable.NAMESPACE} is not set: it takes a namespace's name")
+        wanted = parse(environment.get(Variable.SCALE) or "")
+        scale(ClusterApi(access, environment), namespace, wanted)
+    except (AccessError, ScaleError, CredentialsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ClusterError as error:
+        print(
+            f"error: pods can't be scaled: {error}\nnext: see that message, then the same command "
+            "again",
+            file=sys.stderr,
+        )
+        return 1
+    # What was asked for, and not what the cluster has made of it: the same each time.
+    print(json.dumps({name: one.replicas for name, one in wanted.items()}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))
