@@ -1,9 +1,10 @@
 """An authority of the endpoint's own, for clients that can't have a public one vouch for it.
 
-`python -m scripts.own_ca` makes one for the IP address or the DNS name in LLM_ENDPOINT_ADDRESS,
-and prints it as one line of JSON, `{"certificate": PEM, "key": PEM}`: the key is a secret. It can
-vouch for that address, or that name and what is below it, and for nothing else (RFC 5280, section
-4.2.1.10): trusting it for the endpoint is trusting it for the endpoint alone.
+`python -m scripts.own_ca` makes one for the IP address or the DNS name in LLM_ENDPOINT_ADDRESS, or
+for several with spaces between them, and prints it as one line of JSON, `{"certificate": PEM,
+"key": PEM}`: the key is a secret. It can vouch for that address, or that name and what is below it,
+and for nothing else (RFC 5280, section 4.2.1.10): trusting it for the endpoint is trusting it for
+the endpoint alone.
 """
 
 from __future__ import annotations
@@ -44,17 +45,21 @@ class Authority:
     key: str = field(repr=False)
 
 
-def constraints(address: str) -> x509.NameConstraints:
-    """Return what certificates may be for: `address`, an IP address or a DNS name.
+def constraints(addresses: str) -> x509.NameConstraints:
+    """Return what certificates may be for: `addresses`, IP addresses and DNS names.
 
-    A constraint speaks of its own kind of name alone, so all of the other kind is excluded.
-    Raises `AddressError` where `address` is neither.
+    A constraint speaks of its own kind of name alone, so all of a kind that is not among them is
+    excluded. Raises `AddressError` for what is neither.
     """
-    try:
-        network = ip_network(ip_address(address))
-    except ValueError:
-        return x509.NameConstraints([_dns_name(address)], _EVERY_ADDRESS)
-    return x509.NameConstraints([x509.IPAddress(network)], [x509.DNSName("")])
+    networks: list[x509.GeneralName] = []
+    names: list[x509.GeneralName] = []
+    for address in addresses.split():
+        try:
+            networks.append(x509.IPAddress(ip_network(ip_address(address))))
+        except ValueError:
+            names.append(_dns_name(address))
+    excluded = [*([] if networks else _EVERY_ADDRESS), *([] if names else [x509.DNSName("")])]
+    return x509.NameConstraints([*names, *networks], excluded or None)
 
 
 def _dns_name(address: str) -> x509.DNSName:
@@ -67,9 +72,9 @@ def _dns_name(address: str) -> x509.DNSName:
     return x509.DNSName(name)
 
 
-def make(address: str, now: datetime) -> Authority:
-    """Return a new authority for `address` that begins at `now`. Raises `AddressError`."""
-    only = constraints(address)
+def make(addresses: str, now: datetime) -> Authority:
+    """Return a new authority for `addresses` that begins at `now`. Raises `AddressError`."""
+    only = constraints(addresses)
     key = ec.generate_private_key(ec.SECP256R1())
     # The serial number tells a replaced authority from its predecessor in a client's store.
     serial = x509.random_serial_number()

@@ -63,7 +63,7 @@ def deploy(settings: Settings) -> Mapping[str, object]:
         {
             "plan": planned,
             "place": GKE_POOL,
-            "cluster_identifier": str(cluster.path),
+            "cluster_identifier": cluster.identifier,
             "access": cluster.access,
             "ready": [*cluster.ready, cluster.account, pool.id],
             "host": front.host,

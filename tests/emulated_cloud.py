@@ -21,7 +21,7 @@ from scripts.bootstrap.memory import Memory
 from scripts.bootstrap.places import cache_root, this_checkout
 from scripts.bootstrap.published import Releases
 
-PLUGINS = ("gcp", "command")
+PLUGINS = ("gcp", "command", "kubernetes")
 SECONDS = 900
 
 

@@ -6,7 +6,8 @@
   beside the first chat pod. It is taken off every chat pod, since all are made alike.
 - OpenVINO Model Server: a slot for each two processors, which are a core, from 4 to 32: more
   requests at once read the weights once for all, and they share one KV cache. That has 8 bits, and
-  all memory that the model leaves: what answers do not need keeps the prompts of earlier ones.
+  of the memory that the model leaves at most half of the pod's: what answers do not need keeps the
+  prompts of earlier ones, and OpenVINO fills all of it with zeros at the first request.
 - llama.cpp: as on a machine of the pod's size (`machine_tuning`).
 """
 
@@ -42,8 +43,9 @@ _OVMS_FIXED_BYTES = Bounds(GIB / 2, 2 * GIB)
 _LLAMA_FIXED_BYTES = Bounds(GIB / 4, GIB)
 
 _SLOTS = (4, 32)
-_UNKNOWN_CACHE_SHARE = 0.5
-"""Of a pod's memory, for the KV cache of a model whose name does not tell its size."""
+_CACHE_SHARE = 0.5
+"""Of a pod's memory, the most that a KV cache takes that nobody asked for: what a model takes is
+known by rough measure alone, and a pod that takes more than its memory is ended."""
 _CONTEXTS = (32_768, 16_384, 8192, 4096, 2048)
 
 
@@ -195,11 +197,12 @@ def _ovms_pod(wanted: PodsWanted, room: NodeRoom) -> TunedPod:
 
 
 def _cache_gb(room: NodeRoom, need: ModelNeed | None) -> int:
-    """Return the largest KV cache, in whole GiB and at least one, that is likely to fit."""
+    """Return the KV cache, in whole GiB and at least one, of a pod of which nobody asked for one."""
+    most = int(room.memory_gb * _CACHE_SHARE)
     if need is None:
-        return max(1, int(room.memory_gb * _UNKNOWN_CACHE_SHARE))
+        return max(1, most)
     left = room.memory_bytes - without_cache(ovms.NAME, need).likely
-    return max(1, int(left // GIB))
+    return max(1, min(most, int(left // GIB)))
 
 
 def _context(cache_gb: int, need: ModelNeed | None, kv_type: str) -> int:

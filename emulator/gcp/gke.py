@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from emulator.plugin.errors import PluginError
+from emulator.plugin.values import UNKNOWN, Properties, reveal
 
 from .kind import Fields, Kind, Plain, number
 
@@ -130,6 +131,19 @@ def endpoints(folder: Path, inputs: Fields) -> Fields:
         "masterAuth": {"clusterCaCertificate": authority},
         "controlPlaneEndpointsConfig": config,
     }
+
+
+def foreseen(inputs: Properties, state: Properties | None) -> Properties:
+    """A cluster as a preview shows it: its DNS name is known once it is there, and stays."""
+    block = "controlPlaneEndpointsConfig"
+    known = reveal((state or {}).get(block))
+    by_name = reveal(known.get("dnsEndpointConfig")) if isinstance(known, dict) else None
+    name = by_name.get("endpoint", UNKNOWN) if isinstance(by_name, dict) else UNKNOWN
+    asked = reveal(inputs.get(block))
+    config: Properties = dict(asked) if isinstance(asked, dict) else {}
+    inner = reveal(config.get("dnsEndpointConfig"))
+    config["dnsEndpointConfig"] = {**(inner if isinstance(inner, dict) else {}), "endpoint": name}
+    return {**inputs, block: config}
 
 
 _AS_LISTS = {

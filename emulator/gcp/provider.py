@@ -27,7 +27,7 @@ from emulator.plugin.values import (
 )
 
 from .cloud import CloudError, Made, cloud
-from .gke import CLUSTER, GET_CLUSTER, looked_up
+from .gke import CLUSTER, GET_CLUSTER, foreseen, looked_up
 from .kind import Fields, Kind, Plain, Where, number, replaces
 from .resources import PROJECT, TYPES
 
@@ -117,9 +117,11 @@ class GcpProvider(ResourceProviderServicer):
         """Makes the resource; in a preview, what the cloud would add is left unknown."""
         with answering(context):
             inputs = parse_struct(request.properties)
+            token = _token(request.urn)
             if request.preview:
-                return provider_pb2.CreateResponse(properties=render_struct(inputs))
-            made = cloud().create(_token(request.urn), _plain(inputs), self._where)
+                shown = foreseen(inputs, None) if token == CLUSTER else inputs
+                return provider_pb2.CreateResponse(properties=render_struct(shown))
+            made = cloud().create(token, _plain(inputs), self._where)
             return provider_pb2.CreateResponse(
                 id=made.identity, properties=render_struct(_outputs(inputs, made))
             )
@@ -148,10 +150,11 @@ class GcpProvider(ResourceProviderServicer):
         """Changes the resource in place."""
         with answering(context):
             inputs = parse_struct(request.news)
+            token = _token(request.urn)
             if request.preview:
                 state = parse_struct(request.olds)
-                return provider_pb2.UpdateResponse(properties=render_struct({**state, **inputs}))
-            token = _token(request.urn)
+                shown = foreseen(inputs, state) if token == CLUSTER else inputs
+                return provider_pb2.UpdateResponse(properties=render_struct({**state, **shown}))
             made = cloud().update(token, request.id, _plain(inputs), self._where)
             return provider_pb2.UpdateResponse(properties=render_struct(_outputs(inputs, made)))
 

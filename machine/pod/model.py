@@ -40,7 +40,7 @@ def have_packages(
     folder = packages_folder(lock, volume)
     message = packages.ensure_with_patience(lock, folder, say, runner(say), sleep=sleep)
     if str(folder) not in sys.path:
-        sys.path.append(str(folder))
+        sys.path.insert(0, str(folder))
         importlib.invalidate_caches()
     for other in folder.parent.iterdir():
         if other != folder:

@@ -110,7 +110,7 @@ def why_not(activity: Activity, idle_minutes: int) -> str | None:
     if idle_seconds < 0:
         return "the gateway's clock ran backwards"
     if idle_seconds < idle_minutes * 60:
-        return f"idle for {idle_seconds / 60:.0f} of {idle_minutes} min"
+        return f"idle for {idle_seconds // 60:.0f} of {idle_minutes} min"
     return None
 
 

@@ -40,8 +40,7 @@ def parse(text: str) -> Wanted:
     table.only("server", "model", "form")
     if not table.text("server").replace("-", "").isalnum():
         raise table.refuse("server", "a server's name: letters, digits and -")
-    try:
-        form = Form(table.text("form"))
-    except ValueError:
-        raise table.refuse("form", " or ".join(Form)) from None
-    return Wanted(table.text("server"), table.text("model"), form)
+    form = table.text("form")
+    if form not in list(Form):
+        raise table.refuse("form", " or ".join(Form))
+    return Wanted(table.text("server"), table.text("model"), Form(form))

@@ -15,6 +15,7 @@ from scripts.bootstrap import (
     adoption,
     backend,
     exported,
+    leftovers,
     locks,
     moving,
     recording,
@@ -137,7 +138,8 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
     settled = _adopt(ready, name)
     billing = _outputs(ready, name, secrets=False).billing
     partial = any(argument.partition("=")[0] in _PARTIAL for argument in rest)
-    state = _exported(ready, name, settled)
+    export = _export(ready, name)
+    state = exported.read(export, settled)
     kept = () if partial else state.protected
     if kept:
         # Asked to delete what is protected, pulumi fails half-way.
@@ -154,6 +156,9 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
             unfinished=state.unfinished,
         )
     )
+    sought = leftovers.sought(export)
+    if sought and status == 0 and not partial:
+        leftovers.look(ready, sought, kept=bool(kept))
     if status not in (0, INTERRUPTED):
         note(f"error: pulumi destroy ended with status {status}\nnext: scripts/down {name} again")
     return status
@@ -266,19 +271,16 @@ def _adopt(ready: Prepared, name: str) -> frozenset[str]:
     return adoption.adopt(ready.checkout, name, ready.cli, ready.variables)
 
 
-def _exported(
-    ready: Prepared, name: str, settled: frozenset[str] = frozenset()
-) -> exported.Exported:
-    """Return what the state says; of a stack on this machine nothing, which it costs no time."""
+def _export(ready: Prepared, name: str) -> exported.Export:
+    """Return the state; of a stack on this machine nothing, which it costs no time."""
     if stack.is_local(ready.checkout, name):
-        return exported.Exported((), ())
-    found = exported.export(ready.checkout, name, ready.cli, ready.variables)
-    return exported.read(found, settled)
+        return exported.Export()
+    return exported.export(ready.checkout, name, ready.cli, ready.variables)
 
 
 def _say_unfinished(ready: Prepared, name: str) -> bool:
     """Say what a killed pulumi may have left beside the state; whether there is any."""
-    unfinished = _exported(ready, name).unfinished
+    unfinished = exported.read(_export(ready, name)).unfinished
     if unfinished:
         note(summary.unfinished_lines(unfinished, name, _pulumi_from_here(ready.checkout)))
     return bool(unfinished)

@@ -85,10 +85,12 @@ class PodConsole:
             steps.append((pod, step))
         told = records(steps)
         refused = refused_pods(events)
-        if not any(not pod.is_gateway for pod in pods):
-            told.insert(0, self._without_pods(api))
-        if refused is not None and not any(step.is_through for _, step in steps):
+        refused = refused_pods(events)
+        if refused is not None:
+            told = [one for one in told if one.stage != refused.stage]
             told.insert(0, StageRecord(refused.stage, refused.state, refused.message))
+        elif all(pod.is_gateway for pod in pods):
+            told.insert(0, self._without_pods(api))
         return _text(told, events, logs)
 
     def _without_pods(self, api: ClusterApi) -> StageRecord:

@@ -5,22 +5,16 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import openai
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from gateway_harness import (
     CHAT,
     KEY,
-    Gateway,
     ModelServer,
     Stream,
     asynchronous,
@@ -28,6 +22,7 @@ from gateway_harness import (
     gateway,
     write_keys,
 )
+from gateway_pod_harness import ANSWER, OVMS_MODELS, READY, ovms, pod_gateway, says
 
 from machine.gateway import health, pod
 from machine.gateway.settings import Limits, Settings, Upstream
@@ -51,73 +46,11 @@ CONFIG: dict[str, Any] = {
         }
     ],
 }
-READY = "/v2/models/tiny/ready"
-OVMS_MODELS = {"object": "list", "data": [{"id": "tiny", "object": "model", "owned_by": "OVMS"}]}
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(health, "_UNREADY_PAUSE_SECONDS", 0.01)
-
-
-def says(body: object, status: int = 200, content_type: str = "application/json") -> Any:
-    async def reply(_request: web.Request) -> web.Response:
-        text = body if isinstance(body, str) else json.dumps(body)
-        headers = {"Access-Control-Allow-Origin": "*"}
-        return web.Response(text=text, status=status, content_type=content_type, headers=headers)
-
-    return reply
-
-
-def ovms(**replies: Any) -> ModelServer:
-    """A server with the paths of OpenVINO Model Server, whose model is ready."""
-    return ModelServer({READY: says(""), "/v3/models": says(OVMS_MODELS), **replies})
-
-
-@dataclass
-class Pod:
-    """A gateway of a pod with its folder, and what it asks."""
-
-    here: Gateway
-    settings: pod.PodSettings
-
-    async def activity(self) -> dict[str, Any]:
-        async with self.here.get("/activity") as answer:
-            assert answer.status == 200
-            return await answer.json()
-
-    async def error(self, path: str = CHAT, **options: Any) -> tuple[int, Any]:
-        async with self.here.post(path, data=b"{}", **options) as answer:
-            return answer.status, (await answer.json())["error"]
-
-
-@asynccontextmanager
-async def pod_gateway(
-    root: Path, server: ModelServer | str, *, keys: bool = True
-) -> AsyncIterator[Pod]:
-    """Run a pod's gateway before `server`, or before an origin."""
-    paths = Paths(root)
-    if keys:
-        write_keys(paths, default=KEY)
-    running = server.server() if isinstance(server, ModelServer) else None
-    if running is not None:
-        await running.start_server()
-    origin = f"http://127.0.0.1:{running.port}" if running is not None else str(server)
-    upstream = Upstream("chat", origin, "/v3", READY, 404)
-    settings = pod.PodSettings(
-        Settings(0, (upstream,), Limits(4, 10_000, 30)), paths.keys, paths.activity
-    )
-    app = TestServer(pod.pod_application(settings))
-    await app.start_server(shutdown_timeout=5)
-    try:
-        connector = aiohttp.TCPConnector(force_close=True)
-        async with aiohttp.ClientSession(connector=connector) as client:
-            here = Gateway(f"http://127.0.0.1:{app.port}", client, paths, app)
-            yield Pod(here, settings)
-    finally:
-        await app.close()
-        if running is not None:
-            await running.close()
 
 
 def test_the_settings_are_read_whole():
@@ -318,6 +251,21 @@ async def test_a_connection_that_nobody_takes_is_no_time_limit(tmp_path: Path, m
 
 
 @asynchronous
+async def test_a_node_that_is_gone_is_noticed_though_nobody_refuses_the_connection(
+    tmp_path: Path, monkeypatch
+):
+    async def never(*_args: Any, **_options: Any) -> Any:
+        raise aiohttp.ConnectionTimeoutError
+
+    monkeypatch.setattr(health, "_READY_PAUSE_SECONDS", 0.01)
+    async with pod_gateway(tmp_path, ovms()) as running:
+        await running.here.until_ready()
+        monkeypatch.setattr(aiohttp.ClientSession, "_request", never)
+        while running.here.activity()["ready_since"] is not None:
+            await asyncio.sleep(0.01)
+
+
+@asynchronous
 async def test_models_that_are_not_loaded_yet_are_no_empty_list(tmp_path: Path):
     server = ovms(**{"/v3/models": says({"object": "list", "data": []})})
     async with (
@@ -349,118 +297,6 @@ async def test_what_is_asked_of_v1_is_asked_of_the_servers_own_path(tmp_path: Pa
         assert (await answer.json()) == {"object": "answer"}
         assert "Access-Control-Allow-Origin" not in answer.headers
         assert [request.path for request in server.generations] == [f"/v3/{below}"]
-
-
-ANSWER = "/v3/chat/completions"
-
-
-@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
-@pytest.mark.parametrize(
-    ("status", "kind"), [(404, "invalid_request_error"), (500, "server_error")]
-)
-@asynchronous
-async def test_an_error_of_a_text_becomes_one_that_clients_read(
-    tmp_path: Path, status: int, kind: str, content_type: str
-):
-    server = ovms(**{ANSWER: says({"error": "no such graph"}, status, content_type)})
-    async with (
-        pod_gateway(tmp_path, server) as running,
-        running.here.post(data=b"{}") as answer,
-    ):
-        assert (answer.status, answer.content_type) == (status, "application/json")
-        assert await answer.json() == {
-            "error": {"message": "no such graph", "type": kind, "param": None, "code": None}
-        }
-        assert "Access-Control-Allow-Origin" not in answer.headers
-
-
-@asynchronous
-async def test_openais_client_reads_the_error_of_a_server(tmp_path: Path):
-    server = ovms(**{ANSWER: says({"error": "no such graph"}, 404)})
-    async with (
-        pod_gateway(tmp_path, server) as running,
-        openai.AsyncOpenAI(api_key=KEY, base_url=f"{running.here.url}/v1", max_retries=0) as client,
-    ):
-        with pytest.raises(openai.NotFoundError) as caught:
-            await client.chat.completions.create(model="other", messages=[])
-        assert caught.value.body == {
-            "message": "no such graph",
-            "type": "invalid_request_error",
-            "param": None,
-            "code": None,
-        }
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        '{"error": {"message": "too long", "code": 400}}',
-        '{"detail": "error"}',
-        '["error"]',
-        "not JSON",
-        "",
-        '{"error": "' + "x" * 200_000,
-    ],
-)
-@asynchronous
-async def test_any_other_error_is_passed_on_as_it_is(tmp_path: Path, body: str):
-    server = ovms(**{ANSWER: says(body, 400)})
-    async with (
-        pod_gateway(tmp_path, server) as running,
-        running.here.post(data=b"{}") as answer,
-    ):
-        assert answer.status == 400
-        assert await answer.text() == body
-
-
-@asynchronous
-async def test_an_answer_that_is_no_error_is_never_reshaped(tmp_path: Path):
-    server = ovms(**{ANSWER: says({"error": "is a word"})})
-    async with (
-        pod_gateway(tmp_path, server) as running,
-        running.here.post(data=b"{}") as answer,
-    ):
-        assert await answer.json() == {"error": "is a word"}
-
-
-@asynchronous
-async def test_an_error_in_pieces_is_told_once_it_is_whole_and_not_later(tmp_path: Path):
-    left = asyncio.Event()
-
-    async def slowly(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(status=400, headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        await response.write(b'{"error": "too ')
-        await response.write(b'long"}')
-        try:
-            await asyncio.Event().wait()
-        finally:
-            left.set()
-        return response
-
-    async with pod_gateway(tmp_path, ovms(**{ANSWER: slowly})) as running:
-        status, error = await running.error()
-        assert (status, error["message"]) == (400, "too long")
-        await left.wait()
-
-
-@asynchronous
-async def test_an_error_that_breaks_off_does_not_come_to_an_end(tmp_path: Path):
-    async def breaks(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(status=500)
-        await response.prepare(request)
-        await response.write(b'{"error": "half')
-        assert request.transport is not None
-        request.transport.close()
-        return response
-
-    async with (
-        pod_gateway(tmp_path, ovms(**{ANSWER: breaks})) as running,
-        running.here.post(data=b"{}") as answer,
-    ):
-        assert answer.status == 500
-        with pytest.raises(aiohttp.ClientError):
-            await answer.read()
 
 
 async def _until_open(port: int) -> None:

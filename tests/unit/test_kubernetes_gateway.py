@@ -16,6 +16,7 @@ from rendering_kubernetes import (
 
 from components.rendering.kubernetes.exposure import ExposureError
 from components.rendering.machine.places import FILES
+from machine.gateway.pod import parse
 
 
 def pod(plan: str) -> Object:
@@ -66,6 +67,12 @@ def test_the_gateway_knows_its_servers_by_their_services():
             )
         ],
     }
+
+
+def test_the_gateway_takes_its_settings_as_they_are_rendered():
+    read = parse(json.loads(kinds(objects("full"), "ConfigMap")["gateway"]["data"]["gateway.json"]))
+    assert [each.name for each in read.gateway.upstreams] == ["chat", "embeddings"]
+    assert read.gateway.limits.active_requests == FULL.limits.active_requests
 
 
 def test_each_of_the_gateways_programs_sees_its_own_secret_alone():

@@ -1,9 +1,9 @@
 """The job that parks idle servers."""
 
-import json
-
 import pytest
 from rendering_kubernetes import Object, container, environment, kinds, objects
+
+from machine.pod.park import VARIABLE, Parking, parse
 
 
 def job(plan: str = "full") -> Object:
@@ -39,13 +39,12 @@ def test_the_job_may_scale_the_plans_servers_and_nothing_else():
 def test_the_job_is_told_what_to_ask_and_what_to_scale():
     park = container(pod(), "park")
     assert park["command"] == ["python3", "-m", "machine.pod.park"]
-    told = json.loads(environment(park)["LLM_ENDPOINT_PARK"])
-    assert told == {
-        "namespace": "llm-endpoint-tests",
-        "servers": ["chat", "embeddings"],
-        "idle_minutes": 30,
-        "activity": "http://gateway-activity:8080/activity",
-    }
+    assert parse(environment(park)[VARIABLE]) == Parking(
+        namespace="llm-endpoint-tests",
+        servers=("chat", "embeddings"),
+        idle_minutes=30,
+        activity="http://gateway-activity:8080/activity",
+    )
     service = kinds(objects("full"), "Service")["gateway-activity"]
     assert [port["port"] for port in service["spec"]["ports"]] == [8080]
 

@@ -1,6 +1,5 @@
 """Model servers in pods: where they run, what they are started with, and how they are judged."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +18,8 @@ from rendering_kubernetes import (
 
 from components.rendering.kubernetes.plan import PodServer
 from components.rendering.kubernetes.servers import PodLaunchError
+from machine.pod.placing import ONE_FILE
+from machine.pod.wanted import VARIABLE, Form, Wanted, parse
 
 
 def stateful_set(plan: str, name: str = "chat") -> Object:
@@ -48,9 +49,9 @@ def test_the_slots_of_a_launch_are_filled():
     [
         ("owner/repo:quants/model-Q4_K_M.gguf", "model-Q4_K_M.gguf"),
         ("owner/repo@main:big-00001-of-00003.gguf", "big-00001-of-00003.gguf"),
-        ("owner/repo:Q4_K_M", "model.gguf"),
-        ("owner/repo", "model.gguf"),
-        ("https://example.org/a%20b.gguf", "model.gguf"),
+        ("owner/repo:Q4_K_M", ONE_FILE),
+        ("owner/repo", ONE_FILE),
+        ("https://example.org/a%20b.gguf", ONE_FILE),
         ("https://example.org/big-00001-of-00003.gguf", "big-00001-of-00003.gguf"),
     ],
 )
@@ -73,11 +74,7 @@ def test_the_model_is_written_by_what_pulls_it_and_read_by_what_serves_it():
     }
     assert mounts["pulls"] == {"name": "models", "mountPath": "/models"}
     assert mounts["serves"] == {"name": "models", "mountPath": "/models", "readOnly": True}
-    assert json.loads(environment(pulls)["LLM_ENDPOINT_POD_MODEL"]) == {
-        "server": "chat",
-        "model": "OpenVINO/Qwen3-8B-int4-ov@5c47abf4b8e12ebe8e99745bb0c1ec17e0c0abcc",
-        "form": "openvino",
-    }
+    assert parse(environment(pulls)[VARIABLE]) == Wanted("chat", CHAT.model, Form.OPENVINO)
     assert pulls["command"] == ["python3", "-m", "machine.pod.model"]
 
 

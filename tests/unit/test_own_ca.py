@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from scripts import own_ca
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
+BOTH = "llm.example.com localhost 127.0.0.1"
 
 
 def certificate(address: str) -> x509.Certificate:
@@ -80,7 +81,7 @@ def test_two_authorities_have_two_keys_and_two_names():
     "address",
     [
         *("https://llm.example.com", "llm.example.com:443", "10.0.0.0/8", "1.2.3", "-x.com"),
-        *("a..b", "*.example.com", "[::1]", "llm example", "x" * 64 + ".com", "ключ.example"),
+        *("a..b", "*.example.com", "[::1]", "llm exa_mple", "x" * 64 + ".com", "ключ.example"),
     ],
 )
 def test_what_is_neither_an_address_nor_a_name_is_refused_with_the_fix(address: str):
@@ -142,6 +143,12 @@ def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> No
         ("llm.example.com", "example.com", "permitted subtree violation"),
         ("llm.example.com", "bank.example", "permitted subtree violation"),
         ("llm.example.com", "127.0.0.1", "excluded subtree violation"),
+        (BOTH, "llm.example.com", None),
+        (BOTH, "localhost", None),
+        (BOTH, "127.0.0.1", None),
+        (BOTH, "127.0.0.2", "permitted subtree violation"),
+        (BOTH, "bank.example", "permitted subtree violation"),
+        (BOTH, "::1", "permitted subtree violation"),
     ],
 )
 def test_clients_take_what_the_authority_is_for_and_nothing_else(

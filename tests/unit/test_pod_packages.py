@@ -1,4 +1,4 @@
-"""Packages on a volume: installed once, made anew where something else is wanted, never by halves."""
+"""Packages on a volume: installed once, made anew for another lock, never by halves."""
 
 import hashlib
 import json

@@ -30,7 +30,7 @@ def test_ovms_serves_a_folder_in_a_pod_that_takes_the_node():
     assert chat.program == ("/ovms/bin/ovms",)
     assert (chat.resources.cpus, chat.resources.memory_bytes) == (21, 77 * 2**30)
     assert value_of(chat, "--model_path") is Slot.MODEL
-    assert value_of(chat, "--cache_size") == "68"
+    assert value_of(chat, "--cache_size") == "38"
     assert chat.launch.slots == int(value_of(chat, "--max_num_seqs"))
 
 

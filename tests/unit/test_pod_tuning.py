@@ -45,14 +45,19 @@ def test_a_chat_pod_takes_what_a_node_has_left():
     assert chat.memory_bytes == 77 * GIB
 
 
-def test_the_cache_takes_what_the_model_is_likely_to_leave():
+def test_a_cache_that_nobody_asked_for_takes_half_of_the_pod_at_most():
     chat = tuned(wanted()).chat
+    assert chat.cache_gb == 38
+    assert chat.kv_type == "u8"
+
+
+def test_the_cache_takes_no_more_than_the_model_is_likely_to_leave():
+    chat = tuned(wanted(pod_memory_gb=13)).chat
     need = need_of("ovms", parse_model_reference(QWEN))
     assert need is not None
     assert chat.cache_gb is not None
     left = chat.memory_bytes - without_cache("ovms", need).likely
     assert 0 <= left - chat.cache_gb * GIB < GIB
-    assert chat.kv_type == "u8"
 
 
 def test_a_cache_is_never_less_than_one():

@@ -72,6 +72,8 @@ _PACKAGES = Resources(100, 128, 1000, 512)
 _PIP = (
     *("python3", "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check"),
     *("--no-cache-dir", "--progress-bar=off", "--require-hashes", "--only-binary=:all:"),
+    # What an earlier try has left half done is replaced.
+    "--upgrade",
     *("--target", PACKAGES, "--requirement", f"{LOCKS}/{LOCK}"),
 )
 

@@ -31,6 +31,8 @@ class Cluster(pulumi.ComponentResource):
 
     path: ClusterPath
     """Which cluster it is, known before it is there."""
+    identifier: pulumi.Output[str]
+    """The same, but known with the cluster: one in the place of another is to be told from it."""
     name: pulumi.Output[str]
     location: pulumi.Output[str]
     access: pulumi.Output[str]
@@ -101,6 +103,7 @@ class Cluster(pulumi.ComponentResource):
             ),
             opts=site.named(),
         )
+        self.identifier = once(str(self.path), cluster.id)
         self.name, self.location = cluster.name, cluster.location
         self.ready = (system.id, *stands.ready)
         self.access = _access(cluster, by_address=bool(args.get("control_plane_cidrs")))
@@ -113,6 +116,7 @@ class Cluster(pulumi.ComponentResource):
             opts=pulumi.InvokeOutputOptions(parent=self),
         )
         usable = found.apply(lambda cluster: _usable(existing, cluster))
+        self.identifier = pulumi.Output.from_input(str(existing))
         self.name = once(existing.name, usable)
         self.location = once(existing.location, usable)
         self.ready = (usable,)

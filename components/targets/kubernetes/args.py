@@ -21,9 +21,9 @@ class PodEndpointArgs(TypedDict):
     """What the namespace holds. The first server is the one that chats."""
     place: Place
     """What the cluster's nodes take."""
-    cluster_identifier: str
-    """What tells the cluster from any other, known before it is there: with another one, all
-    objects are made anew."""
+    cluster_identifier: pulumi.Input[str]
+    """What tells the cluster from any other, made from the cluster itself: with another one, all
+    objects are made anew, and those of the old one go before it does."""
     access: pulumi.Input[str]
     """How its control plane is reached: a `ClusterAccess` as JSON. No secret."""
     ready: Sequence[pulumi.Input[str]]

@@ -77,7 +77,7 @@ def cluster_provider(
     parent: pulumi.Resource,
     *,
     access: pulumi.Input[str],
-    identifier: str,
+    identifier: pulumi.Input[str],
     ready: Sequence[pulumi.Input[str]],
     python: Sequence[str],
 ) -> pulumi.ProviderResource:

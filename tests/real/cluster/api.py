@@ -43,6 +43,8 @@ class Api:
         # No proxy lies between this machine and itself.
         self._session.trust_env = False
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+        self.warnings: Lines = []
+        """What the server has warned of, such as a pod template that Pod Security would refuse."""
 
     def close(self) -> None:
         self._session.close()
@@ -114,6 +116,13 @@ class Api:
 
     def names(self, kind: str, namespace: str | None = None, labels: str = "") -> set[str]:
         return {found["metadata"]["name"] for found in self.list(kind, namespace, labels)}
+
+    def post(self, kind: str, body: Mapping[str, Any], namespace: str | None = None) -> Object:
+        """Make an object that needs no name, such as a review, and return what became of it."""
+        word = kind.rpartition("/")
+        whole = {"apiVersion": word[0], "kind": word[2], **body}
+        path = self._path(kind, None, namespace)
+        return self._ask("POST", path, "application/json", json.dumps(whole))
 
     def create(
         self, kind: str, namespace: str, name: str, subresource: str, body: Mapping[str, Any]
@@ -232,6 +241,8 @@ class Api:
             headers={} if content is None else {"Content-Type": content},
             timeout=_SECONDS,
         )
+        if "Warning" in answer.headers:
+            self.warnings.append(f"{method} {path}: {answer.headers['Warning']}")
         if answer.ok:
             return answer.json()
         try:

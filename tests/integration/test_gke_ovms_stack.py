@@ -1,0 +1,211 @@
+"""The gke-ovms program on the real engine, over a cloud that is a folder and a fake cluster.
+
+What its objects are to a real API server, and what pods do, is `tests/real`'s. The tests run in
+order on one stack.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import emulated_cloud
+import pytest
+from emulated_cloud import EmulatedCloud
+from fake_authority import make_authority
+from fake_gateway import FakeGateway
+from fake_google_apis import TOKEN, Asked, FakeApis, Reply
+from fake_kubernetes import FakeKubernetes
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+STACK = "gke-ovms"
+BASE = "llm-endpoint-gke-ovms"
+CLUSTER = f"projects/a-project/locations/europe-west4-a/clusters/{BASE}"
+URL = f"https://gateway.{BASE}.svc.cluster.local"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The stack, its cloud, and the cluster that the cloud's clusters are."""
+
+    cloud: EmulatedCloud
+    cluster: FakeKubernetes
+    beside: dict[str, set[str]] = field(default_factory=dict)
+    """What the cloud had when something was last deleted in the cluster, by that."""
+
+    def configure(self, **values: str) -> None:
+        self.cloud.configure(STACK, **values)
+
+    def forget(self, *keys: str) -> None:
+        for key in keys:
+            self.cloud.good("config", "rm", f"llm-endpoint:{key}", "--stack", STACK)
+
+    def up(self) -> str:
+        return self.cloud.up(STACK).stdout
+
+    def outputs(self) -> dict[str, Any]:
+        return self.cloud.outputs(STACK)
+
+    def no_changes(self) -> None:
+        self.cloud.good("preview", "--expect-no-changes", "--stack", STACK)
+
+    def replicas(self, kind: str = "StatefulSet", name: str = "chat") -> int:
+        return self.cluster.objects(kind)[name]["spec"]["replicas"]
+
+    def pool(self) -> dict[str, Any]:
+        (made,) = [
+            made
+            for identity, made in self.cloud.resources().items()
+            if identity.endswith(f"/nodePools/{BASE}")
+        ]
+        return dict(made["inputs"])
+
+    def note(self, change: str) -> None:
+        if change.startswith("DELETE"):
+            self.beside[change] = set(self.cloud.resources())
+
+
+def told(cloud: EmulatedCloud, asked: Asked) -> Reply:
+    """What GKE's API says of a cluster of the cloud."""
+    made = cloud.resources().get(asked.path.partition("/v1/")[2])
+    if made is None:
+        return 404, {"error": {"code": 404, "message": "Not found", "status": "NOT_FOUND"}}
+    return 200, {**made["inputs"], **made["added"]}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp(STACK)
+    authority = make_authority(folder)
+    made = emulated_cloud.make(folder, "203.0.113.7")
+    with (
+        FakeKubernetes(authority.context(), authority.path, TOKEN) as cluster,
+        FakeGateway(cluster, folder) as gateway,
+        FakeApis() as google,
+    ):
+        cluster.reach = gateway.reach
+        # The cluster's DNS name has a certificate that the system trusts.
+        extra = {**google.environment, "SSL_CERT_FILE": str(authority.path)}
+        cloud = dataclasses.replace(made, extra=extra)
+        google.on(f"container/v1/{CLUSTER}", lambda asked: told(cloud, asked))
+        (folder / "cloud" / "kubernetes.json").write_text(cluster.settings(), encoding="utf-8")
+        cloud.good("stack", "init", STACK)
+        stack = Stack(cloud, cluster)
+        cluster.looks_on = stack.note
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def configured(stack: Stack) -> Stack:
+    stack.configure(gcp__project="a-project", gcp__zone="europe-west4-a")
+    return stack
+
+
+@pytest.fixture(scope="module")
+def serving(configured: Stack) -> Stack:
+    configured.up()
+    return configured
+
+
+def test_a_preview_works_before_there_is_anything(configured: Stack):
+    shown = configured.cloud.good("preview", "--stack", STACK).stdout
+    for kind in ("gcp:container:Cluster", "gcp:container:NodePool", "kubernetes:apps/v1"):
+        assert kind in shown
+    assert configured.cloud.resources() == {}
+    assert configured.cluster.names() == set()
+
+
+def test_what_serves_has_answered_by_a_port_forward_with_a_key(serving: Stack):
+    outputs = serving.outputs()
+    assert outputs["state"] == "serving"
+    assert outputs["endpoint_url"] == URL
+    assert outputs["verification"]["status"] == "passed"
+    assert outputs["verification"]["via"] == f"kubernetes:{BASE}/gateway/443"
+    assert outputs["verification"]["boot"] == f"kubernetes:{BASE}"
+    assert "BEGIN CERTIFICATE" in outputs["ca_certificate"]
+    assert json.loads(outputs["cluster"]) == {
+        "server": serving.cluster.server,
+        "certificate_authority": None,
+    }
+    assert serving.replicas() == 1
+    assert serving.pool()["autoscaling"] == {
+        "totalMinNodeCount": 0,
+        "totalMaxNodeCount": 1,
+        "locationPolicy": "ANY",
+    }
+    serving.no_changes()
+
+
+def test_exactly_the_keys_are_secret_outputs(serving: Stack):
+    shown = json.loads(serving.cloud.good("stack", "output", "--json", "--stack", STACK).stdout)
+    assert {n for n, value in shown.items() if value == "[secret]"} == {"api_key", "api_keys"}
+
+
+def test_no_key_lies_open_in_the_state_and_none_at_all_in_the_cluster(serving: Stack):
+    key, state = serving.outputs()["api_key"], serving.cloud.state(STACK)
+    assert key.startswith("sk-")
+    for secret in (key, "PRIVATE KEY", TOKEN):
+        assert secret not in state
+    assert key not in json.dumps(list(serving.cluster.store.objects.values()))
+
+
+def test_another_key_comes_to_the_cluster_and_restarts_nothing(serving: Stack):
+    serving.cluster.journal.clear()
+    old = serving.outputs()
+    serving.configure(keys="default@2 alice")
+    serving.up()
+    new = serving.outputs()
+    assert set(new["api_keys"]) == {"default", "alice"}
+    assert new["api_key"] != old["api_key"]
+    assert new["verification"] != old["verification"]
+    changed = {change.split(maxsplit=1)[1] for change in serving.cluster.journal}
+    assert changed == {"Secret gateway-keys"}
+
+
+def test_what_the_idle_job_has_parked_is_woken_by_the_next_up(serving: Stack):
+    parked = {"metadata": {"annotations": {"llm-endpoint/parked-at": "2026-11-21T20:00:00Z"}}}
+    serving.cluster.update("StatefulSet", "chat", {"spec": {"replicas": 0}, **parked}, "python")
+    assert serving.cluster.objects("Pod").keys() == {"gateway-0"}
+    before = serving.outputs()["verification"]
+    serving.up()
+    assert serving.replicas() == 1
+    assert serving.outputs()["verification"] != before
+    serving.no_changes()
+
+
+def test_a_parked_stack_has_no_pod_and_keeps_volumes_and_keys(serving: Stack):
+    keys = serving.outputs()["api_keys"]
+    serving.configure(parked="true")
+    serving.up()
+    outputs = serving.outputs()
+    assert outputs["state"] == "parked"
+    assert outputs["verification"] == {"status": "parked"}
+    assert outputs["api_keys"] == keys
+    assert serving.cluster.objects("Pod") == {}
+    assert serving.cluster.objects("PersistentVolumeClaim").keys() == {"models-chat-0"}
+    assert serving.pool()["nodeCount"] == 0
+    assert "autoscaling" not in serving.pool()
+    bills = {entry["resource"]: entry["parked"] for entry in outputs["billing"]}
+    assert any(bills.values())
+    assert not all(bills.values())
+    serving.no_changes()
+    serving.configure(parked="false")
+    serving.up()
+    assert serving.outputs()["api_keys"] == keys
+    assert serving.outputs()["verification"]["status"] == "passed"
+
+
+def test_destroy_takes_the_cluster_down_from_the_inside_and_leaves_nothing(serving: Stack):
+    serving.beside.clear()
+    serving.cloud.good("destroy", "--yes", "--skip-preview", "--stack", STACK)
+    assert serving.cloud.resources() == {}
+    assert serving.cluster.names() == set()
+    assert "DELETE Service gateway" in serving.beside
+    for deleted, there in serving.beside.items():
+        kinds = {identity.split("/")[-2] for identity in there}
+        assert {"clusters", "nodePools", "networks", "routers"} <= kinds, deleted
+        assert any(identity.endswith(f"/{BASE}/{BASE}") for identity in there), deleted
