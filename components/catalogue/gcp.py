@@ -189,8 +189,8 @@ def find_machine_type(name: str) -> MachineType | None:
 
 
 _ELSEWHERE = {
-    "gpu": "that is a machine with GPUs, and cpu-vm serves on the CPU: take e2-standard-16",
-    "tpu": "that is a machine with TPUs, and cpu-vm serves on the CPU: take e2-standard-16",
+    "gpu": "that is a machine with GPUs, and this serves on processors: take e2-standard-16",
+    "tpu": "that is a machine with TPUs, and this serves on processors: take e2-standard-16",
     "arm": "that is an Arm machine, and what is put on the machine was built and booted for x86-64 "
     "alone: take t2d-standard-16",
     "shared": "that machine has less than one core: take e2-standard-4 or more",

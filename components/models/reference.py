@@ -27,8 +27,8 @@ _OTHER_FORMATS = {
     ".bin": "PyTorch weights, which the engine vllm loads",
     ".pt": "PyTorch weights, which the engine vllm loads",
     ".pth": "PyTorch weights, which the engine vllm loads",
-    ".onnx": "an ONNX model, which the engine ovms loads",
-    ".xml": "an OpenVINO model, which the engine ovms loads",
+    ".onnx": "an ONNX model, which no engine here loads",
+    ".xml": "a file of an OpenVINO model: the engine ovms loads its repository (owner/repo)",
     ".ggml": "the format that came before GGUF, which no engine here loads",
 }
 _HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")

@@ -53,7 +53,7 @@ def flags(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if llama_cpp.is_reserved(word):
             name = word.partition("=")[0]
             raise ValueError(
-                f"{name} is not for engine_flags: another key sets it, or it would open the machine"
+                f"{name} is not for engine_flags: another key sets it, or it would open the server"
             )
     if info.data.get("llama_server") == "wheel":
         try:

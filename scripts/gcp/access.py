@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from components.settings import GcpVmSettings
+from components.settings import GcpSettings, GcpVmSettings, GkeSettings
 from scripts.bootstrap.finding import Finding
 from scripts.gcp.rest import BILLING, RESOURCE_MANAGER, SERVICE_USAGE, ApiError, GoogleApi
 from scripts.verify.shape import dig, dig_text
@@ -39,10 +39,43 @@ TAG_ROLES = ("roles/resourcemanager.tagAdmin", "roles/resourcemanager.tagUser")
 """What a managed group takes besides; a project can't be asked for these permissions."""
 
 
-def apis(settings: GcpVmSettings | None) -> list[str]:
+CLUSTER_ROLES = {
+    "roles/serviceusage.serviceUsageAdmin": ("serviceusage.services.enable",),
+    "roles/container.admin": (
+        "container.clusters.create",
+        "container.clusters.get",
+        "container.pods.portForward",
+        "container.roleBindings.create",
+        "container.roles.create",
+        "container.statefulSets.create",
+    ),
+    "roles/iam.serviceAccountAdmin": ("iam.serviceAccounts.create",),
+    "roles/iam.serviceAccountUser": ("iam.serviceAccounts.actAs",),
+    "roles/resourcemanager.projectIamAdmin": ("resourcemanager.projects.setIamPolicy",),
+}
+"""What a cluster takes, and what is in it; its Secrets are Kubernetes' own."""
+NETWORK_ROLE = "roles/compute.networkAdmin"
+GATEWAY_ROLES = {
+    "roles/certificatemanager.owner": (
+        "certificatemanager.certmaps.create",
+        "certificatemanager.certs.create",
+        "certificatemanager.dnsauthorizations.create",
+    ),
+    "roles/compute.securityAdmin": ("compute.securityPolicies.create",),
+}
+"""What `expose gateway` takes besides."""
+
+
+def apis(settings: GcpSettings | None) -> list[str]:
     """Return the APIs that a stack with `settings` needs enabled."""
+    if isinstance(settings, GkeSettings):
+        return [
+            *("compute", "container", "iam", "cloudresourcemanager"),
+            *(["certificatemanager"] if settings.expose == "gateway" else []),
+            *(["dns"] if settings.dns_zone is not None else []),
+        ]
     names = ["compute", "secretmanager", "iam"]
-    if settings is not None:
+    if isinstance(settings, GcpVmSettings):
         if settings.dns_zone is not None:
             names.append("dns")
         if settings.schedule is not None or settings.spot_recovery == "mig":
@@ -50,16 +83,37 @@ def apis(settings: GcpVmSettings | None) -> list[str]:
     return names
 
 
-def roles(settings: GcpVmSettings | None) -> dict[str, tuple[str, ...]]:
+def roles(settings: GcpSettings | None) -> dict[str, tuple[str, ...]]:
     """Return the roles that a deployment with `settings` needs, with the permissions of each."""
+    if isinstance(settings, GkeSettings):
+        return _cluster_roles(settings)
     wanted = dict(ROLES)
-    if settings is not None:
+    if isinstance(settings, GcpVmSettings):
         if settings.dns_zone is not None:
             wanted |= DNS_ROLE
         if settings.schedule is not None:
             wanted |= CUSTOM_ROLE
         if settings.spot_recovery == "mig":
             wanted |= GROUP_ROLES
+    return wanted
+
+
+def _cluster_roles(settings: GkeSettings) -> dict[str, tuple[str, ...]]:
+    wanted: dict[str, tuple[str, ...]] = {**CLUSTER_ROLES}
+    network: list[str] = []
+    if settings.owns_network:
+        network += ["compute.networks.create", "compute.subnetworks.create"]
+    if settings.wants_nat:
+        network.append("compute.routers.create")
+    if settings.expose == "load_balancer":
+        network.append("compute.addresses.create")
+    elif settings.expose == "gateway":
+        network.append("compute.globalAddresses.create")
+        wanted |= GATEWAY_ROLES
+    if network:
+        wanted[NETWORK_ROLE] = tuple(network)
+    if settings.dns_zone is not None:
+        wanted |= DNS_ROLE
     return wanted
 
 
@@ -131,7 +185,7 @@ def enabled(api: GoogleApi, name: str, wanted: list[str]) -> tuple[Finding, froz
     )
 
 
-def permissions(api: GoogleApi, name: str, settings: GcpVmSettings | None) -> Iterator[Finding]:
+def permissions(api: GoogleApi, name: str, settings: GcpSettings | None) -> Iterator[Finding]:
     """Look whether these credentials may do what up does."""
     wanted = roles(settings)
     asked = sorted({one for needed in wanted.values() for one in needed})
@@ -155,7 +209,7 @@ def permissions(api: GoogleApi, name: str, settings: GcpVmSettings | None) -> It
             )
     if granted >= set(asked):
         yield Finding("ok", f"permissions: all {len(asked)} that up needs")
-    if settings is not None and settings.spot_recovery == "mig":
+    if isinstance(settings, GcpVmSettings) and settings.spot_recovery == "mig":
         yield Finding(
             "note",
             f"spot_recovery mig also takes {' and '.join(TAG_ROLES)}, which can't be asked here",

@@ -8,16 +8,22 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from components.rendering.machine.plan import MachinePlan
-from components.settings import ConfigurationError, GcpVmSettings, Settings
+from components.settings import ConfigurationError, GcpSettings, Settings
 from scripts.stack_file import file_of, raw_values
 from stacks import HERE, choose
 
 
-class _Module(Protocol):
-    """The part of a stack's program that says what machine it makes."""
+class _Plan(Protocol):
+    """The part of a plan that is read here."""
 
-    def plan(self, settings: Settings, stack: str) -> MachinePlan: ...
+    @property
+    def base_name(self) -> str: ...
+
+
+class _Module(Protocol):
+    """The part of a stack's program that says what it makes."""
+
+    def plan(self, settings: Settings, stack: str) -> _Plan: ...
 
 
 @dataclass(frozen=True)
@@ -25,14 +31,14 @@ class Configuration:
     """A stack's configuration as far as it can be read.
 
     `problem` says what is wrong with it; `settings` is None then, and where the program is not one
-    of machines in Google Cloud. `project` and `zone` are as they stand there. `base_name` begins
+    in Google Cloud. `project` and `zone` are as they stand there. `base_name` begins
     the names of the stack's resources.
     """
 
     stack: str
     project: str | None
     zone: str | None
-    settings: GcpVmSettings | None = None
+    settings: GcpSettings | None = None
     base_name: str | None = None
     problem: str | None = None
 
@@ -46,7 +52,7 @@ def read(stack: str, folder: Path = HERE) -> Configuration:
         raw = raw_values(file_of(stack, folder))
         program = choose(raw, stack.rsplit("/", 1)[-1])
         settings = program.settings(raw)
-        if isinstance(settings, GcpVmSettings):
+        if isinstance(settings, GcpSettings):
             module = cast("_Module", import_module(f"stacks.{program.module}"))
             base_name = module.plan(settings, stack.rsplit("/", 1)[-1]).base_name
     except ConfigurationError as error:
@@ -55,7 +61,7 @@ def read(stack: str, folder: Path = HERE) -> Configuration:
         stack=stack,
         project=raw.get("gcp:project") or None,
         zone=raw.get("gcp:zone") or None,
-        settings=settings if isinstance(settings, GcpVmSettings) else None,
+        settings=settings if isinstance(settings, GcpSettings) else None,
         base_name=base_name,
         problem=problem,
     )

@@ -16,13 +16,14 @@ from pathlib import Path
 import stacks
 from components.catalogue.gcp import region_of
 from components.catalogue.gcp_gpu import Gpu
-from components.settings import GcpVmSettings, GpuVmSettings
+from components.settings import GcpSettings, GcpVmSettings, GkeSettings, GpuVmSettings
 from scripts.bootstrap.finding import Finding
 from scripts.gcp import access, configuration, offers, quota
 from scripts.gcp.configuration import Configuration
 from scripts.gcp.credentials import Credentials, CredentialsError, find
 from scripts.gcp.quota import Quota
 from scripts.gcp.rest import COMPUTE, ApiError, GoogleApi, from_environment
+from scripts.gke import doctor as of_cluster
 from scripts.verify import caller
 from scripts.verify.shape import Json
 
@@ -42,15 +43,22 @@ def findings(config: Configuration, environment: Mapping[str, str]) -> Iterator[
     yield _configuration(config)
     if credentials is None:
         yield Finding("note", f"not looked at without credentials: {_REST}")
-    elif config.project is None:
+    elif (project := _project(config)) is None:
         yield Finding("note", f"not looked at without a project: {_REST}")
     else:
         try:
             api = from_environment(credentials, environment)
-            yield from _in_google(api, config.project, config)
+            yield from _in_google(api, project, config)
         except (CredentialsError, ValueError) as error:
             yield Finding("problem", f"Google can't be asked: {error}")
     yield from _caller(config, environment)
+
+
+def _project(config: Configuration) -> str | None:
+    """Return the project that everything is made in: that of a cluster which is there."""
+    settings = config.settings
+    path = settings.cluster_path() if isinstance(settings, GkeSettings) else None
+    return config.project if path is None else path[0]
 
 
 def _configuration(config: Configuration) -> Finding:
@@ -62,8 +70,10 @@ def _configuration(config: Configuration) -> Finding:
             "such stack yet)",
         )
     settings = config.settings
-    if settings is None:
-        return Finding("note", f"configuration: {config.stack} makes no machine in Google Cloud")
+    if isinstance(settings, GkeSettings):
+        return of_cluster.configuration(settings)
+    if not isinstance(settings, GcpVmSettings):
+        return Finding("note", f"configuration: {config.stack} makes nothing in Google Cloud")
     how = "Spot" if settings.spot else "standard"
     gpus = _gpus(settings)
     having = "" if gpus is None else f" with {gpus[1]} {gpus[0].name}"
@@ -90,7 +100,12 @@ def _in_google(api: GoogleApi, project: str, config: Configuration) -> Iterator[
         yield Finding(
             "note", "not looked at before the API compute is enabled: machine type, quota"
         )
-    else:
+    elif isinstance(config.settings, GkeSettings):
+        is_on = apis.verdict == "ok" or not apis.type or "container" in on
+        yield from of_cluster.findings(
+            api, config.settings, config.base_name or "", container=is_on
+        )
+    elif isinstance(config.settings, GcpVmSettings):
         yield from _machine(api, project, config.settings, config.base_name)
 
 
@@ -166,26 +181,43 @@ def _exists(api: GoogleApi, project: str, zone: str, name: str) -> bool:
     return found is not None
 
 
+def _doors(settings: GcpSettings | None) -> dict[str, tuple[str, ...]]:
+    """Return the keys that say who may come to what `up` does or verifies, with their values."""
+    if not isinstance(settings, GkeSettings):
+        return {"allowed_cidrs": settings.allowed_cidrs if settings else ()}
+    doors: dict[str, tuple[str, ...]] = {}
+    if settings.control_plane_cidrs and settings.owns_cluster:
+        doors["control_plane_cidrs"] = settings.control_plane_cidrs
+    if settings.expose != "internal":
+        doors["allowed_cidrs"] = settings.allowed_cidrs
+    return doors
+
+
 def _caller(config: Configuration, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Look whether this machine is among those that may come: verification runs on it."""
+    doors = _doors(config.settings)
+    if not doors:
+        return
     address = caller.own_address(caller.services(environment))
-    settings = config.settings
-    cidrs = [ipaddress.ip_network(one) for one in settings.allowed_cidrs] if settings else []
     if address is None:
         yield Finding(
             "note",
-            "this machine's public address is not known here, and it must be in allowed_cidrs",
+            "this machine's public address is not known here, and it must be in "
+            f"{' and '.join(doors)}",
             f"curl {caller.SERVICES[0]}",
         )
-    elif caller.is_allowed(address, cidrs):
-        yield Finding("ok", f"this machine's address {address} is in allowed_cidrs")
-    else:
+        return
+    for key, ranges in doors.items():
+        cidrs = [ipaddress.ip_network(one) for one in ranges]
+        if caller.is_allowed(address, cidrs):
+            yield Finding("ok", f"this machine's address {address} is in {key}")
+            continue
         shown = ", ".join(map(str, cidrs)) or "which is not set"
+        what = "up verifies" if key == "allowed_cidrs" else "up asks the cluster"
         yield Finding(
             "problem",
-            f"this machine's address {address} is not in allowed_cidrs ({shown}): up verifies "
-            "from here",
-            caller.configuration_command(cidrs, address, config.stack),
+            f"this machine's address {address} is not in {key} ({shown}): {what} from here",
+            caller.configuration_command(cidrs, address, config.stack, key=key),
         )
 
 

@@ -68,19 +68,24 @@ def needs(
     (cloud.google.com/compute/resource-usage).
     """
     cpus = SPOT_CPUS if spot and has_spot_quota else cpu_metric(machine_type)
+    return [
+        Need(cpus, vcpus, region),
+        Need(ALL_REGIONS_CPUS, vcpus, None),
+        *disk_needs(disks_gb, region),
+        Need("STATIC_ADDRESSES", 1, region),
+        Need("IN_USE_ADDRESSES", 1, region),
+        *([Need("NETWORKS", 1, None)] if own_network else []),
+    ]
+
+
+def disk_needs(disks_gb: Iterable[tuple[str, int]], region: str) -> list[Need]:
+    """Return what disks take, given by type and GB; types without a quota of theirs take none."""
     disks: dict[str, int] = {}
     for kind, size in disks_gb:
         if kind in _DISK_METRICS:
             metric = _DISK_METRICS[kind]
             disks[metric] = disks.get(metric, 0) + size
-    return [
-        Need(cpus, vcpus, region),
-        Need(ALL_REGIONS_CPUS, vcpus, None),
-        *(Need(metric, size, region) for metric, size in disks.items()),
-        Need("STATIC_ADDRESSES", 1, region),
-        Need("IN_USE_ADDRESSES", 1, region),
-        *([Need("NETWORKS", 1, None)] if own_network else []),
-    ]
+    return [Need(metric, size, region) for metric, size in disks.items()]
 
 
 def gpu_needs(
@@ -173,5 +178,5 @@ def _ask(need: Need, project: str) -> str:
         elsewhere = ", or take another region" if need.region else ""
         more = f"{elsewhere} (new projects often have 0, which a free trial can't raise)"
     elif need.metric.endswith("CPUS"):
-        more = " (or: scripts/pulumi config set machine_type SMALLER, or another zone)"
+        more = " (or a smaller machine type, or another zone)"
     return f"ask for more of {need.metric}, {place}, on {page(project)}{more}"

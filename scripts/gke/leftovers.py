@@ -1,7 +1,7 @@
 """What is left in Compute Engine of a namespace that is gone, or of a whole cluster.
 
-`python -m scripts.gke.leftovers --cluster projects/P/locations/L/clusters/N --namespace NS` lists it
-with the commands that delete it. GKE makes disks, forwarding rules, firewall rules and endpoint
+`python -m scripts.gke.leftovers --cluster projects/P/locations/L/clusters/N --namespace NS` lists
+it with the commands that delete it. GKE makes disks, forwarding rules, firewall rules and endpoint
 groups for what pods ask of it, and takes them away by itself: mostly at once, some minutes later,
 or, where the cluster went first, never.
 """

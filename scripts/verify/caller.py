@@ -52,12 +52,16 @@ def is_allowed(address: Address, cidrs: Sequence[Network]) -> bool:
 
 
 def configuration_command(
-    cidrs: Sequence[Network], caller: Address | str, stack: str | None
+    cidrs: Sequence[Network],
+    caller: Address | str,
+    stack: str | None,
+    *,
+    key: str = "allowed_cidrs",
 ) -> str:
-    """Return the command that adds `caller`, an address or a network, to `allowed_cidrs`."""
+    """Return the command that adds `caller`, an address or a network, to `key`."""
     added = caller if isinstance(caller, str) else str(ipaddress.ip_network(caller))
     networks = ",".join([*map(str, cidrs), added])
-    command = ["scripts/pulumi", "config", "set", "allowed_cidrs", networks]
+    command = ["scripts/pulumi", "config", "set", key, networks]
     return shlex.join([*command, "--stack", stack] if stack else command)
 
 

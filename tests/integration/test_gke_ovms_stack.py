@@ -101,7 +101,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def configured(stack: Stack) -> Stack:
-    stack.configure(gcp__project="a-project", gcp__zone="europe-west4-a")
+    stack.configure(gcp__project="a-project", gcp__zone="europe-west4-a", ready_minutes="1")
     return stack
 
 

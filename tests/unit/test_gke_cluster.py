@@ -1,6 +1,7 @@
 """The cluster and the pools of `gke-ovms`: what they are made as."""
 
 import pulumi
+import pulumi_gcp as gcp
 import pytest
 from gke_program import (
     GATEWAY,
@@ -13,11 +14,10 @@ from gke_program import (
     pool,
     variant,
 )
-from recording import FOUND_CLUSTER, run
 
 from components.rendering.kubernetes.plan import Taint
 from components.targets.gke.args import ClusterArgs, ClusterPath
-from components.targets.gke.cluster import Cluster
+from components.targets.gke.cluster import Cluster, check_usable
 from components.targets.gke.node_pool import SpotNodePool
 
 CLUSTER = "gcp:container/cluster:"
@@ -219,20 +219,22 @@ def test_apis_are_on_before_what_needs_them_and_stay_on():
 
 
 @pytest.mark.parametrize(
-    ("changed", "word"),
-    [({"enableAutopilot": True}, "Autopilot"), ({"workloadIdentityConfigs": []}, "Workload")],
+    ("autopilot", "pools", "word"),
+    [(True, ["p.svc.id.goog"], "Autopilot"), (False, [], "Workload Identity")],
 )
 def test_a_cluster_that_our_pods_can_not_be_in_is_refused(
-    monkeypatch: pytest.MonkeyPatch, changed: dict[str, object], word: str
+    autopilot: bool, pools: list[str], word: str
 ):
-    monkeypatch.setattr("recording.FOUND_CLUSTER", {**FOUND_CLUSTER, **changed})
-    path = ClusterPath("p", "europe-west4", "theirs")
-
-    def program() -> dict[str, object]:
-        return {"name": Cluster("c", {**CLUSTER_ARGS, "existing": path}).name}
-
-    with pytest.raises(pulumi.RunError, match=rf"(?s){word}.*next: "):
-        run(program, lambda name, inputs: None)
+    found = gcp.container.GetClusterResult(
+        id="their-id",
+        enable_autopilot=autopilot,
+        workload_identity_configs=[
+            gcp.container.outputs.GetClusterWorkloadIdentityConfigResult(workload_pool=pool)
+            for pool in pools
+        ],
+    )
+    with pytest.raises(pulumi.RunError, match=rf"(?s)clusters/theirs.*{word}.*next: "):
+        check_usable(ClusterPath("p", "europe-west4", "theirs"), found)
 
 
 def test_names_and_taints_that_gke_does_not_take_are_refused():

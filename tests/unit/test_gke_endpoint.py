@@ -1,7 +1,8 @@
-"""What a deployment of `gke-ovms` sends to its cluster, in which order, and what of it is secret."""
+"""What `gke-ovms` sends to its cluster, in which order, and what of it is secret."""
 
 import hashlib
 import json
+from dataclasses import replace
 from importlib.metadata import version
 
 import pytest
@@ -10,6 +11,7 @@ from gke_program import (
     CERTIFICATE,
     HOST,
     KEY,
+    LOAD_BALANCER,
     NAME,
     PARKED_AT,
     RAW,
@@ -24,6 +26,13 @@ from gke_program import (
 )
 from recording import SECRET, SIGNATURE, Run
 
+from components.compose import UnsupportedCombinationError
+from components.engines import vllm
+from components.rendering.kubernetes.plan import PodPlan
+from components.targets.gke.place import GKE_POOL
+from components.targets.kubernetes.args import PodEndpointArgs
+from components.targets.kubernetes.endpoint import PodEndpoint
+from stacks import PROGRAMS
 from stacks.gke_ovms import plan
 
 KUBERNETES = "kubernetes:"
@@ -146,7 +155,7 @@ def test_the_way_in_comes_after_what_google_has_of_it(name: str):
 
 def test_the_cluster_holds_hashes_of_the_keys_and_no_key():
     secret = an_object(deployed(), "Secret", "gateway-keys")
-    assert secret.is_secret("stringData") or secret.is_secret("stringData", "keys.json")
+    assert secret.is_secret("stringData", "keys.json")
     assert secret.additional_secret_outputs == ("data", "stringData")
     kept = json.loads(secret.plain()["stringData"]["keys.json"])
     assert kept == {
@@ -298,7 +307,7 @@ def test_an_endpoint_outside_is_asked_as_its_clients_will():
 def test_nothing_is_verified_before_all_of_it_is_there(name: str):
     seen = variant(name)
     first = before(seen, command(seen, "verification").name)
-    needed = {*of_type(seen, KUBERNETES), *of_type(seen, "gcp:")}
+    needed = [*of_type(seen, KUBERNETES), *of_type(seen, "gcp:")]
     assert {one.name for one in needed} <= first
     assert "gke-ovms-scale" in first
 
@@ -316,36 +325,38 @@ def test_a_new_key_is_verified_and_touches_no_pod():
     assert triggers[0] != triggers[1]
 
 
+def refused_args(planned: PodPlan) -> PodEndpointArgs:
+    return {
+        "plan": planned,
+        "place": GKE_POOL,
+        "cluster_identifier": "c",
+        "access": "{}",
+        "ready": [],
+        "keys": {"default": 1},
+        "python": ["python"],
+        "ready_seconds": 1,
+        "streams": 1,
+        "engine_package": "p",
+        "billing": [],
+    }
+
+
+def test_another_cluster_of_the_same_name_gets_all_objects_anew():
+    provider = only(deployed(), PROVIDER)
+    assert provider.input_dependencies["clusterIdentifier"] == {"gke-ovms-cluster"}
+    # A pool in the place of another changes how the cluster is reached, and not which it is.
+    assert "gke-ovms-nodes" in provider.input_dependencies["kubeconfig"]
+
+
 def test_an_engine_that_needs_a_gpu_has_no_place_there():
-    from dataclasses import replace
-
-    import pulumi
-
-    from components.compose import UnsupportedCombinationError
-    from components.engines import vllm
-    from components.launch import Launch
-    from components.targets.gke.place import GKE_POOL
-    from components.targets.kubernetes.endpoint import PodEndpoint
-    from stacks import PROGRAMS
-
-    launch: Launch = vllm.launch(vllm.VllmOptions(model_id="m"))
+    launch = vllm.launch(vllm.VllmOptions(model_id="m", context_tokens=4096, slots=4))
     planned = plan(PROGRAMS["gke-ovms"].settings(RAW), "gke-ovms")
     server = replace(planned.servers[0], launch=launch)
     with pytest.raises(UnsupportedCombinationError, match=r"vllm.*gke-ovms"):
-        PodEndpoint(
-            "refused",
-            {
-                "plan": replace(planned, servers=(server,)),
-                "place": GKE_POOL,
-                "cluster_identifier": "c",
-                "access": "{}",
-                "ready": [],
-                "keys": {"default": 1},
-                "python": ["python"],
-                "ready_seconds": 1,
-                "streams": 1,
-                "engine_package": "p",
-                "billing": [],
-            },
-            pulumi.ResourceOptions(),
-        )
+        PodEndpoint("refused", refused_args(replace(planned, servers=(server,))))
+
+
+def test_a_way_in_without_a_host_is_refused():
+    planned = plan(PROGRAMS["gke-ovms"].settings({**RAW, **LOAD_BALANCER}), "gke-ovms")
+    with pytest.raises(ValueError, match="give the endpoint its host"):
+        PodEndpoint("refused", refused_args(planned))

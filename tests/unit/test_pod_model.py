@@ -111,7 +111,7 @@ def test_an_openvino_model_is_a_link_to_its_folder(pod: Pod):
 def test_a_gguf_model_is_a_folder_of_links(pod: Pod):
     assert pod.run(GGUF, "gguf") == 0
     assert content(pod.served) == {"tiny-Q4_K_M.gguf": ONE, "model.gguf": ONE}
-    assert all(path.is_symlink() for path in pod.served.iterdir())
+    assert all(not path.readlink().is_absolute() for path in pod.served.iterdir())
     assert pod.last() == ("model", "done", f"{GGUF}: 100 kB, sha256 {sha256(ONE)}")
 
 

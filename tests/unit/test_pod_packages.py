@@ -84,6 +84,25 @@ def test_what_was_broken_off_is_made_anew(tmp_path: Path, lock: Path):
     assert names(into) == {"requests", ".llm-endpoint"}
 
 
+def test_what_was_only_half_removed_is_not_taken_for_installed(
+    tmp_path: Path, lock: Path, monkeypatch: pytest.MonkeyPatch
+):
+    into = tmp_path / "into"
+    ensure_packages(lock, into, quiet, Pip())
+    current = lock.read_text()
+    lock.write_text("requests==3.0 --hash=sha256:00\n")
+
+    def breaks(_path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(packages.shutil, "rmtree", breaks)
+        with pytest.raises(Temporary, match="Input/output error"):
+            ensure_packages(lock, into, quiet, Pip())
+    lock.write_text(current)
+    assert ensure_packages(lock, into, quiet, Pip()) == "installed the packages"
+
+
 def test_without_the_stamp_nothing_is_taken_for_installed(tmp_path: Path, lock: Path):
     into = tmp_path / "into"
     ensure_packages(lock, into, quiet, Pip())

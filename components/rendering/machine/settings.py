@@ -28,6 +28,7 @@ from components.rendering.machine.plan import (
     ResizeGroup,
 )
 
+
 def machine_json(plan: MachinePlan) -> str:
     """Return the settings of a machine, which hold no secret."""
     return json.dumps(_content(plan), indent=2) + "\n"

@@ -71,7 +71,7 @@ class Cluster(pulumi.ComponentResource):
         if existing is None:
             self._make(site, args, container)
         else:
-            self._find(existing)
+            self._find(existing, container)
         self.register_outputs({"name": self.name, "location": self.location, "access": self.access})
 
     def _make(self, site: Site, args: ClusterArgs, container: pulumi.Output[str]) -> None:
@@ -82,7 +82,7 @@ class Cluster(pulumi.ComponentResource):
             args.get("subnetwork"),
             nat=args.get("nat", False),
         )
-        cluster = _cluster(site, args, container, self.account, stands)
+        cluster = _cluster(site, args, once(container, self.compute), self.account, stands)
         system = gcp.container.NodePool(
             f"{site.name}-system",
             name=SYSTEM_POOL,
@@ -108,16 +108,16 @@ class Cluster(pulumi.ComponentResource):
         self.ready = (system.id, *stands.ready)
         self.access = _access(cluster, by_address=bool(args.get("control_plane_cidrs")))
 
-    def _find(self, existing: ClusterPath) -> None:
+    def _find(self, existing: ClusterPath, container: pulumi.Output[str]) -> None:
         found = gcp.container.get_cluster_output(
             project=existing.project,
             location=existing.location,
             name=existing.name,
             opts=pulumi.InvokeOutputOptions(parent=self),
         )
-        usable = found.apply(lambda cluster: _usable(existing, cluster))
+        usable = found.apply(lambda cluster: check_usable(existing, cluster))
         self.identifier = pulumi.Output.from_input(str(existing))
-        self.name = once(existing.name, usable)
+        self.name = once(existing.name, usable, container, self.compute)
         self.location = once(existing.location, usable)
         self.ready = (usable,)
         self.access = pulumi.Output.unsecret(found.apply(_access_of))
@@ -230,7 +230,7 @@ def _access_of(found: gcp.container.GetClusterResult) -> str:
     return _by_address(found.endpoint, certificates[0] if certificates else None)
 
 
-def _usable(path: ClusterPath, found: gcp.container.GetClusterResult) -> str:
+def check_usable(path: ClusterPath, found: gcp.container.GetClusterResult) -> str:
     """Return the id of a found cluster that takes our pool. Raises `pulumi.RunError`."""
     if found.enable_autopilot:
         raise pulumi.RunError(
