@@ -18,8 +18,8 @@ def own_authority(
 ) -> local.Command:
     """Return the command `NAME-ca` that printed an authority which can sign for `host` alone.
 
-    `host` is an address or a name, and another one makes another authority. Its stdout is secret:
-    the JSON object of `scripts.own_ca`.
+    `host` is an address or a name, or several with spaces between them, and another one makes
+    another authority. Its stdout is secret: the JSON object of `scripts.own_ca`.
     """
     return local.Command(
         f"{name}-ca",

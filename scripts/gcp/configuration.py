@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from components.settings import ConfigurationError, GcpSettings, Settings
+from components.settings import ConfigurationError, GcpSettings, GkeSettings, Settings
 from scripts.stack_file import file_of, raw_values
 from stacks import HERE, choose
 
@@ -31,8 +31,8 @@ class Configuration:
     """A stack's configuration as far as it can be read.
 
     `problem` says what is wrong with it; `settings` is None then, and where the program is not one
-    in Google Cloud. `project` and `zone` are as they stand there. `base_name` begins
-    the names of the stack's resources.
+    in Google Cloud. `project` and `zone` are as they stand there. `base_name` begins the names of
+    the stack's resources. `in_cluster`: the program is one of clusters.
     """
 
     stack: str
@@ -41,6 +41,7 @@ class Configuration:
     settings: GcpSettings | None = None
     base_name: str | None = None
     problem: str | None = None
+    in_cluster: bool = False
 
 
 def read(stack: str, folder: Path = HERE) -> Configuration:
@@ -48,9 +49,11 @@ def read(stack: str, folder: Path = HERE) -> Configuration:
     raw: Mapping[str, str] = {}
     settings: Settings | None = None
     base_name = problem = None
+    in_cluster = False
     try:
         raw = raw_values(file_of(stack, folder))
         program = choose(raw, stack.rsplit("/", 1)[-1])
+        in_cluster = issubclass(program.schema, GkeSettings)
         settings = program.settings(raw)
         if isinstance(settings, GcpSettings):
             module = cast("_Module", import_module(f"stacks.{program.module}"))
@@ -64,4 +67,5 @@ def read(stack: str, folder: Path = HERE) -> Configuration:
         settings=settings if isinstance(settings, GcpSettings) else None,
         base_name=base_name,
         problem=problem,
+        in_cluster=in_cluster,
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import stacks
 from components.catalogue.gcp import region_of
 from components.catalogue.gcp_gpu import Gpu
-from components.settings import GcpSettings, GcpVmSettings, GkeSettings, GpuVmSettings
+from components.settings import GcpVmSettings, GkeSettings, GpuVmSettings
 from scripts.bootstrap.finding import Finding
 from scripts.gcp import access, configuration, offers, quota
 from scripts.gcp.configuration import Configuration
@@ -43,22 +43,15 @@ def findings(config: Configuration, environment: Mapping[str, str]) -> Iterator[
     yield _configuration(config)
     if credentials is None:
         yield Finding("note", f"not looked at without credentials: {_REST}")
-    elif (project := _project(config)) is None:
+    elif config.project is None:
         yield Finding("note", f"not looked at without a project: {_REST}")
     else:
         try:
             api = from_environment(credentials, environment)
-            yield from _in_google(api, project, config)
+            yield from _in_google(api, config.project, config)
         except (CredentialsError, ValueError) as error:
             yield Finding("problem", f"Google can't be asked: {error}")
     yield from _caller(config, environment)
-
-
-def _project(config: Configuration) -> str | None:
-    """Return the project that everything is made in: that of a cluster which is there."""
-    settings = config.settings
-    path = settings.cluster_path() if isinstance(settings, GkeSettings) else None
-    return config.project if path is None else path[0]
 
 
 def _configuration(config: Configuration) -> Finding:
@@ -89,6 +82,10 @@ def _in_google(api: GoogleApi, project: str, config: Configuration) -> Iterator[
         yield Finding("note", f"not looked at without the project: {_REST.partition(', ')[2]}")
         return
     yield access.billing(api, project)
+    if config.settings is None and config.in_cluster:
+        rest = _REST.partition("billing, ")[2]
+        yield Finding("note", f"not looked at before the configuration is right: {rest}")
+        return
     apis, on = access.enabled(api, project, access.apis(config.settings))
     yield apis
     yield from access.permissions(api, project, config.settings)
@@ -181,9 +178,12 @@ def _exists(api: GoogleApi, project: str, zone: str, name: str) -> bool:
     return found is not None
 
 
-def _doors(settings: GcpSettings | None) -> dict[str, tuple[str, ...]]:
+def _doors(config: Configuration) -> dict[str, tuple[str, ...]]:
     """Return the keys that say who may come to what `up` does or verifies, with their values."""
+    settings = config.settings
     if not isinstance(settings, GkeSettings):
+        if config.in_cluster:
+            return {}
         return {"allowed_cidrs": settings.allowed_cidrs if settings else ()}
     doors: dict[str, tuple[str, ...]] = {}
     if settings.control_plane_cidrs and settings.owns_cluster:
@@ -195,7 +195,7 @@ def _doors(settings: GcpSettings | None) -> dict[str, tuple[str, ...]]:
 
 def _caller(config: Configuration, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Look whether this machine is among those that may come: verification runs on it."""
-    doors = _doors(config.settings)
+    doors = _doors(config)
     if not doors:
         return
     address = caller.own_address(caller.services(environment))

@@ -68,8 +68,9 @@ class FakeGateway:
         self._of = authority["certificate.pem"] + host
 
     def _model(self) -> str:
-        container = self._cluster.objects("StatefulSet")["chat"]["spec"]["template"]["spec"]
-        words: list[str] = container["containers"][0]["args"]
+        pod = self._cluster.objects("StatefulSet")["chat"]["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        words: list[str] = [*container["command"], *container.get("args", [])]
         return words[words.index("--model_name") + 1]
 
     def _data(self, kind: str, name: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ import ssl
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -15,24 +15,24 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fake_authority import Authority
 from fake_endpoint import FakeEndpoint
 
-ADDRESS = "127.0.0.1"
 PORT = 443
 
 
 class FakeVm:
-    """What the emulated cloud in `folder` runs for a VM: it serves `model` on port 443.
+    """What the emulated cloud in `folder` runs for a VM: it serves `model` on `address`, port 443.
 
     Keys are read anew for each request, as the machine reads its own each minute. `broken` makes
     the next machine fail to come up. While `held` is clear, who orders a machine waits for it.
     """
 
-    def __init__(self, folder: Path, model: str) -> None:
+    def __init__(self, folder: Path, address: str, model: str) -> None:
         self.made = 0
         self.broken = False
         self.held = threading.Event()
         self.held.set()
         self.ordered = threading.Event()
         self._folder = folder
+        self._address = address
         self._model = model
         self._endpoint: FakeEndpoint | None = None
 
@@ -51,7 +51,9 @@ class FakeVm:
             self.ordered.set()
             self.held.wait(60)
         if action in ("create", "start"):
-            self._endpoint = _Endpoint(self._folder, self._model, self._context())
+            self._endpoint = _Endpoint(
+                self._folder, self._model, tls=self._context(), address=self._address, port=PORT
+            )
             self._endpoint.__enter__()
         if action in ("stop", "delete"):
             self._stop()
@@ -68,13 +70,13 @@ class FakeVm:
         signer = serialization.load_pem_private_key(stored["key"].encode(), None)
         assert isinstance(signer, ec.EllipticCurvePrivateKey)
         own = Authority(self._folder / "ca.pem", authority.subject, signer)
-        return own.context(address=ADDRESS)
+        return own.context(address=self._address)
 
 
 class _Endpoint(FakeEndpoint):
-    def __init__(self, folder: Path, model: str, tls: ssl.SSLContext) -> None:
+    def __init__(self, folder: Path, model: str, **at: Any) -> None:
         self._folder = folder
-        super().__init__(model=model, tls=tls, port=PORT)
+        super().__init__(model=model, **at)
 
     @property
     def key(self) -> str:

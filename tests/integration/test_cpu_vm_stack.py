@@ -15,7 +15,7 @@ import checkout as checkouts
 import emulated_cloud
 import pytest
 from emulated_cloud import EmulatedCloud
-from fake_vm import ADDRESS, PORT, FakeVm
+from fake_vm import PORT, FakeVm
 from machine_orders import Orders
 
 from scripts.bootstrap import adoption
@@ -25,6 +25,8 @@ from scripts.bootstrap.pulumi_cli import Cli
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 STACK = "cpu-vm"
+ADDRESS = "127.0.0.1"
+"""Of this file alone: others use the same port at the same time."""
 MODEL = "example-org/tiny-GGUF:tiny-q4_k_m.gguf"
 
 
@@ -63,7 +65,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     except OSError as error:
         pytest.skip(f"an endpoint on port {PORT} can't be had here: {error}")
     made = emulated_cloud.make(tmp_path_factory.mktemp("cpu-vm"), ADDRESS)
-    with FakeVm(made.folder / "cloud", "tiny-q4_k_m") as vm:
+    with FakeVm(made.folder / "cloud", ADDRESS, "tiny-q4_k_m") as vm:
         orders = Orders(made.folder / "orders.sock", vm.obey)
         cloud = dataclasses.replace(made, machine=orders.program)
         cloud.good("stack", "init", STACK)

@@ -17,7 +17,7 @@ import emulated_cloud
 import pytest
 from emulated_cloud import EmulatedCloud
 from fake_google_apis import FakeApis
-from fake_vm import ADDRESS, PORT, FakeVm
+from fake_vm import PORT, FakeVm
 from machine_orders import Orders
 
 from scripts.bootstrap import commands
@@ -31,6 +31,8 @@ from scripts.bootstrap.pulumi_cli import Cli
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 STACK = "gpu-vm"
+ADDRESS = "127.0.0.2"
+"""Of this file alone: others use the same port at the same time."""
 MODEL = "example-org/tiny-GGUF:tiny-q4_k_m.gguf"
 A, B, ELSEWHERE = "europe-west4-a", "europe-west4-b", "europe-west1-b"
 FAMILY = "ubuntu-accelerator-2404-amd64-with-nvidia-580"
@@ -80,7 +82,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     except OSError as error:
         pytest.skip(f"an endpoint on port {PORT} can't be had here: {error}")
     made = emulated_cloud.make(tmp_path_factory.mktemp(STACK), ADDRESS)
-    with FakeVm(made.folder / "cloud", "tiny-q4_k_m") as vm, FakeApis() as google:
+    with FakeVm(made.folder / "cloud", ADDRESS, "tiny-q4_k_m") as vm, FakeApis() as google:
         google.on(f"compute/v1/{IMAGES}/family/{FAMILY}", (200, {"name": "ubuntu-v20261120"}))
         orders = Orders(made.folder / "orders.sock", vm.obey)
         cloud = dataclasses.replace(made, machine=orders.program, extra=google.environment)

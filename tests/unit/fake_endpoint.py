@@ -89,7 +89,7 @@ Reply = Callable[[Exchange], None]
 
 
 class FakeEndpoint:
-    """A server on a free port of 127.0.0.1, for a `with` statement.
+    """A server on a free port of 127.0.0.1, or where it is told to, for a `with` statement.
 
     `on` scripts a path; what is not scripted answers as an endpoint should. `exchanges` keeps
     every request.
@@ -101,6 +101,7 @@ class FakeEndpoint:
         key: str | None = None,
         model: str = "fake-model",
         tls: ssl.SSLContext | None = None,
+        address: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
         self.key = key
@@ -109,7 +110,7 @@ class FakeEndpoint:
         self.closing = threading.Event()
         self._scripts: dict[tuple[str, str], Iterator[Reply]] = {}
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", port), _handler(self))
+        self._server = _Server((address, port), _handler(self))
         if tls is not None:
             self._server.socket = tls.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
@@ -134,7 +135,7 @@ class FakeEndpoint:
 
     @property
     def url(self) -> str:
-        return f"{self._scheme}://127.0.0.1:{self.port}"
+        return f"{self._scheme}://{self._server.server_address[0]}:{self.port}"
 
     def on(self, method: str, path: str, *replies: Reply) -> None:
         """Answer `method path` with `replies`, one after the other; the last one stays."""

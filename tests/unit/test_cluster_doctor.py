@@ -188,11 +188,14 @@ def test_network_policies_that_are_not_enforced_are_a_note(cloud: Project):
     ]
 
 
-def test_a_cluster_in_another_project_has_that_one_looked_at(cloud: Project):
-    cloud.configure(
-        **{"llm-endpoint:cluster": "projects/other-one/locations/europe-west4/clusters/mine"}
-    )
-    assert "project other-one: there is none of that id" in text(cloud.find())
+def test_a_configuration_with_a_fault_is_told_and_no_door_is_asked_for(cloud: Project):
+    cloud.configure(**{"llm-endpoint:expose": "wide"})
+    found = cloud.find()
+    assert [one.text.partition(":")[0] for one in found if one.verdict == "problem"] == [
+        "configuration"
+    ]
+    assert "not looked at before the configuration is right: APIs, permissions" in text(found)
+    assert "allowed_cidrs" not in text(found)
 
 
 def test_a_machine_type_that_the_zone_lacks_names_its_key(cloud: Project):

@@ -109,10 +109,10 @@ def test_caddy_has_the_machines_own_file_and_the_variables_that_it_names():
 def test_the_key_checker_finds_its_packages_where_they_were_installed():
     template = pod("plain")
     installs = container(template, "packages")["command"]
-    target = installs[installs.index("--target") + 1]
+    assert installs[:3] == ["python3", "-m", "machine.pod.packages"]
+    target = installs[installs.index("--into") + 1]
     assert target in environment(container(template, "gateway"))["PYTHONPATH"].split(":")
-    assert {"--require-hashes", "--only-binary=:all:"} <= set(installs)
-    lock = installs[installs.index("--requirement") + 1]
+    lock = installs[installs.index("--lock") + 1]
     mounts = {one["mountPath"] for one in container(template, "packages")["volumeMounts"]}
     assert lock.rpartition("/")[0] in mounts
     assert target in mounts

@@ -6,6 +6,8 @@ servers alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from components.rendering.kubernetes.manifests import Manifest, config_map, digest
 from components.rendering.kubernetes.names import (
     CODE,
@@ -37,9 +39,9 @@ def code_objects(plan: PodPlan) -> list[Manifest]:
     ]
 
 
-def code_volume(module: str) -> dict[str, object]:
-    """Return the volume of `module` and all of ours that it imports."""
-    items = [{"key": _key(path), "path": path} for path in sorted(imported([module]))]
+def code_volume(*modules: str) -> dict[str, object]:
+    """Return the volume of `modules` and all of ours that they import."""
+    items = [{"key": _key(path), "path": path} for path in sorted(imported(modules))]
     return {"name": MOUNT.volume, "configMap": {"name": CODE, "items": items}}
 
 
@@ -48,9 +50,9 @@ def lock_volume() -> dict[str, object]:
     return {"name": LOCK_MOUNT.volume, "configMap": {"name": REQUIREMENTS}}
 
 
-def code_digest(module: str, *configuration: str) -> str:
-    """Return the sha256 of what `module` runs: modules, lock, and `configuration`."""
-    files = {path: file.read_text(encoding="utf-8") for path, file in imported([module]).items()}
+def code_digest(modules: Sequence[str], *configuration: str) -> str:
+    """Return the sha256 of what `modules` run: all of ours, the lock, and `configuration`."""
+    files = {path: file.read_text(encoding="utf-8") for path, file in imported(modules).items()}
     return digest([files, _lock(), configuration])
 
 

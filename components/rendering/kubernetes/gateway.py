@@ -31,10 +31,11 @@ from components.rendering.kubernetes.names import (
     LOCKS,
     NAME_LABEL,
     PACKAGES,
+    PACKAGES_MODULE,
     RUN,
     origin,
 )
-from components.rendering.kubernetes.plan import PodPlan, PodServer
+from components.rendering.kubernetes.plan import Expose, PodPlan, PodServer
 from components.rendering.kubernetes.pods import (
     MIB,
     READ_ONLY_MODE,
@@ -60,7 +61,8 @@ COMPONENT = "gateway"
 _SETTINGS_FILE = "gateway.json"
 _CADDYFILE = "Caddyfile"
 _LOOPBACK = "https://127.0.0.1 https://localhost"
-"""What else it is asked for: a port-forward ends there."""
+"""What an internal one is asked for besides: a port-forward begins there, and its authority vouches
+for these too."""
 _LEAVING_SECONDS = 5
 """How long other nodes may need to learn that the pod is leaving its Services."""
 
@@ -68,14 +70,7 @@ _GATEWAY_MIB = 256
 """What the key checker takes beside the bodies that it holds."""
 _CADDY = Resources(50, 64, 1000, 256)
 _PACKAGES = Resources(100, 128, 1000, 512)
-
-_PIP = (
-    *("python3", "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check"),
-    *("--no-cache-dir", "--progress-bar=off", "--require-hashes", "--only-binary=:all:"),
-    # What an earlier try has left half done is replaced.
-    "--upgrade",
-    *("--target", PACKAGES, "--requirement", f"{LOCKS}/{LOCK}"),
-)
+_MODULES = (GATEWAY_MODULE, PACKAGES_MODULE)
 
 
 def gateway_objects(plan: PodPlan) -> list[Manifest]:
@@ -86,7 +81,7 @@ def gateway_objects(plan: PodPlan) -> list[Manifest]:
         config_map(plan, GATEWAY, configuration),
         config_map(plan, HOST_CONFIG, host, of=GATEWAY),
         *(_secret(plan, name) for name in (KEYS_SECRET, CA_SECRET)),
-        _deployment(plan, code_digest(GATEWAY_MODULE, *configuration.values(), plan.host or "")),
+        _deployment(plan, code_digest(_MODULES, *configuration.values(), plan.host or "")),
     ]
 
 
@@ -160,15 +155,15 @@ def _pod(plan: PodPlan) -> dict[str, object]:
             container(
                 "packages",
                 plan.images.python,
-                _PIP,
-                {},
-                (LOCK_MOUNT, Mount("packages", PACKAGES, writable=True)),
+                python(PACKAGES_MODULE, "--lock", f"{LOCKS}/{LOCK}", "--into", PACKAGES),
+                python_environment(),
+                (MOUNT, LOCK_MOUNT, Mount("packages", PACKAGES, writable=True)),
                 _PACKAGES,
             )
         ],
         "containers": [_key_checker(plan), _caddy(plan)],
         "volumes": [
-            code_volume(GATEWAY_MODULE),
+            code_volume(*_MODULES),
             lock_volume(),
             scratch_volume("packages", "256Mi"),
             _projected(
@@ -233,7 +228,7 @@ def _caddy(plan: PodPlan) -> dict[str, object]:
         ("caddy", "run", "--config", f"{CONFIGURATION}/{_CADDYFILE}", "--adapter", "caddyfile"),
         {
             "LLM_ENDPOINT_HOST": Source(HOST_CONFIG, HOST_KEY),
-            "LLM_ENDPOINT_ALSO": _LOOPBACK,
+            "LLM_ENDPOINT_ALSO": _LOOPBACK if plan.expose is Expose.INTERNAL else "",
             "LLM_ENDPOINT_HTTPS_PORT": str(HTTPS_PORT),
             "LLM_ENDPOINT_GATEWAY_PORT": str(ACTIVITY_PORT),
             "LLM_ENDPOINT_BODY_BYTES": str(plan.limits.body_bytes),

@@ -63,6 +63,7 @@ LOCK = "machine.txt"
 MODEL_MODULE = "machine.pod.model"
 GATEWAY_MODULE = "machine.gateway.pod"
 PARK_MODULE = "machine.pod.park"
+PACKAGES_MODULE = "machine.pod.packages"
 
 
 def pods_service(server: str) -> str:

@@ -99,7 +99,7 @@ def _job(plan: PodPlan, idle_minutes: int) -> Manifest:
         ],
         "volumes": [code_volume(PARK_MODULE), tmp_volume()],
     }
-    annotations = {CODE_ANNOTATION: code_digest(PARK_MODULE)}
+    annotations = {CODE_ANNOTATION: code_digest([PARK_MODULE])}
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",

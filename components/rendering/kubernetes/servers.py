@@ -103,7 +103,7 @@ def _stateful_set(plan: PodPlan, server: PodServer) -> Manifest:
                 server.name,
                 COMPONENT,
                 _pod(plan, server),
-                {CODE_ANNOTATION: code_digest(MODEL_MODULE)},
+                {CODE_ANNOTATION: code_digest([MODEL_MODULE])},
             ),
             "volumeClaimTemplates": [claim_template(plan, server)],
         },

@@ -35,6 +35,7 @@ KEY_SECONDS = 180
 """Seconds for which a new key may be refused: a node takes up to two minutes to hand a changed
 Secret to a pod, and a request may have to be repeated."""
 PORT = 443
+LOOPBACK = ("localhost", "127.0.0.1")
 
 _ORDER = (
     frozenset({"Namespace"}),
@@ -73,7 +74,7 @@ class PodEndpoint(pulumi.ComponentResource):
         }
         super().__init__("llm-endpoint:kubernetes:PodEndpoint", name, shown, opts)
         keys = api_keys(name, args["keys"], args["python"], self)
-        made = own_authority(name, host, args["python"], self)
+        made = own_authority(name, _signed_for(plan, host), args["python"], self)
         known = late(keys, made, host)
         provider = cluster_provider(
             name,
@@ -218,6 +219,13 @@ def _host(args: PodEndpointArgs) -> pulumi.Input[str]:
             "give the endpoint its host"
         )
     return host
+
+
+def _signed_for(plan: PodPlan, host: pulumi.Input[str]) -> pulumi.Input[str]:
+    """Return what the authority can sign for: inside the cluster also this side of a port-forward."""
+    if plan.expose is not Expose.INTERNAL:
+        return host
+    return pulumi.Output.format("{0} {1}", host, " ".join(LOOPBACK))
 
 
 def _wanted(plan: PodPlan) -> str:

@@ -47,8 +47,15 @@ class ControlPlane:
     token: str
     """The bearer token of an administrator."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, token: str | None = None, kubelets: Path | None = None) -> None:
+        """Make the plane of an administrator with `token`, one of its own unless it is given.
+
+        What asks kubelets for logs and port-forwards gets to them by a proxy (HTTP CONNECT) at the
+        Unix socket `kubelets`.
+        """
         self._stack = ExitStack()
+        self._kubelets = kubelets
+        self.token = secrets.token_hex(16) if token is None else token
 
     @property
     def folder(self) -> Path:
@@ -123,7 +130,6 @@ class ControlPlane:
 
     def _start(self, stack: ExitStack, built: Built, etcd: Path) -> None:
         self.authority = make_authority(self._folder)
-        self.token = secrets.token_hex(16)
         store = self._start_etcd(stack, etcd)
         server = self._start_server(stack, store)
         self._write_kubeconfig()
@@ -202,7 +208,24 @@ class ControlPlane:
             "--service-cluster-ip-range=10.0.0.0/20",
             "--allow-privileged=false",
             "--profiling=false",
+            *self._way_to_kubelets(),
         )
+
+    def _way_to_kubelets(self) -> list[str]:
+        if self._kubelets is None:
+            return []
+        proxy = {
+            "proxyProtocol": "HTTPConnect",
+            "transport": {"uds": {"udsName": str(self._kubelets)}},
+        }
+        configuration = {
+            "apiVersion": "apiserver.k8s.io/v1beta1",
+            "kind": "EgressSelectorConfiguration",
+            "egressSelections": [{"name": "cluster", "connection": proxy}],
+        }
+        file = self._folder / "egress.json"
+        file.write_text(json.dumps(configuration))
+        return [f"--egress-selector-config-file={file}"]
 
     def _start_controllers(self, stack: ExitStack) -> Program:
         return self.program(

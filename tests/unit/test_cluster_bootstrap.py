@@ -1,0 +1,166 @@
+"""scripts/up and down for a stack in a cluster, and the way to an endpoint inside of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_cluster import TOKEN, FakeCluster
+from fake_machine import KEY, Machine, make_machine
+
+from scripts.bootstrap import summary
+from scripts.bootstrap.places import Checkout
+from scripts.gke import forward
+
+URL = "https://gateway.llm.svc.cluster.local"
+VIA = "kubernetes:llm/gateway/443"
+ACCESS = '{"server": "https://gke-1.gke.goog", "certificate_authority": null}'
+CLUSTER = "projects/p/locations/europe-west4-a/clusters/llm-endpoint-gke-ovms"
+RECEIPT = {"verified_at": "2026-01-01", "boot": "kubernetes:llm", "via": VIA}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    machine = make_machine(tmp_path)
+    machine.put_stack("gke-ovms")
+    return machine
+
+
+def put_serving(machine: Machine, **more: Any) -> None:
+    outputs = {
+        "endpoint_url": URL,
+        "model": "m",
+        "ca_certificate": "PEM",
+        "cluster": ACCESS,
+        "verification": RECEIPT,
+    }
+    machine.put_outputs(**{**outputs, **more})
+
+
+def test_an_endpoint_that_was_not_changed_is_verified_on_its_way(machine: Machine):
+    put_serving(machine)
+    up = machine.run("scripts/up", "gke-ovms")
+    assert up.returncode == 0, up.stderr
+    [(arguments, key)] = machine.verifications
+    assert key == KEY
+    assert arguments[arguments.index("--via") + 1] == VIA
+    assert arguments[arguments.index("--boot") + 1] == "kubernetes:llm"
+    assert f"cluster: {ACCESS}" in up.stderr
+    assert "python -m scripts.gke.forward gke-ovms" in up.stdout
+    assert "curl" not in up.stdout
+
+
+def put_state(machine: Machine, **cluster: Any) -> None:
+    urn = "urn:pulumi:gke-ovms::llm-endpoint::"
+    machine.put_resources(
+        {
+            "urn": f"{urn}llm-endpoint:gcp:Cluster::c",
+            "type": "llm-endpoint:gcp:Cluster",
+            "inputs": {"cluster": CLUSTER},
+        },
+        {
+            "urn": f"{urn}gcp:container/cluster:Cluster::c",
+            "type": "gcp:container/cluster:Cluster",
+            **cluster,
+        },
+        {
+            "urn": f"{urn}kubernetes:core/v1:Namespace::n",
+            "type": "kubernetes:core/v1:Namespace",
+            "id": "llm",
+        },
+    )
+
+
+def test_down_looks_for_what_is_left_of_the_cluster(machine: Machine):
+    put_state(machine)
+    down = machine.run("scripts/down", "gke-ovms")
+    assert down.returncode == 0, down.stderr
+    assert down.stdout.splitlines()[-2:] == [
+        "gke-ovms is down. Nothing of it bills any more.",
+        f"left: --cluster {CLUSTER} --namespace llm --whole",
+    ]
+
+
+def test_down_that_keeps_data_says_that_disks_are_kept(machine: Machine):
+    put_state(machine, protect=True)
+    down = machine.run("scripts/down", "gke-ovms")
+    assert f"left: --cluster {CLUSTER} --namespace llm --whole --kept" in down.stdout
+
+
+def test_down_of_a_part_or_of_another_stack_looks_for_nothing(machine: Machine):
+    put_state(machine)
+    assert "left:" not in machine.run("scripts/down", "gke-ovms", "--target=x").stdout
+    machine.put_resources()
+    assert "left:" not in machine.run("scripts/down", "gke-ovms").stdout
+
+
+def fake_checkout(folder: Path, outputs: dict[str, Any], status: int = 0) -> Checkout:
+    """Return a checkout whose scripts/pulumi tells `outputs`."""
+    (folder / "outputs.json").write_text(json.dumps(outputs), encoding="utf-8")
+    script = folder / "scripts" / "pulumi"
+    script.parent.mkdir()
+    text = f'#!/bin/sh\ncat "{folder}/outputs.json"\necho no such stack >&2\nexit {status}\n'
+    script.write_text(text, encoding="utf-8")
+    script.chmod(0o755)
+    return Checkout(folder)
+
+
+def outputs_of(cluster: FakeCluster) -> dict[str, Any]:
+    return {
+        "endpoint_url": URL,
+        "model": "m",
+        "cluster": cluster.access.as_json(),
+        "verification": RECEIPT,
+    }
+
+
+def test_a_way_stays_open_while_it_is_waited_and_says_what_to_type(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    said: list[str] = []
+    with FakeCluster() as cluster:
+        cluster.serve("gateway-1", 1)
+        checkout = fake_checkout(tmp_path, outputs_of(cluster))
+        (checkout.make_state() / "gke-ovms-ca.pem").write_text("PEM")
+        environment = cluster.environment
+        forward.forward(
+            "gke-ovms", 0, checkout, environment, lambda: said.append(capsys.readouterr().out)
+        )
+    (text,) = said
+    first = text.splitlines()[0]
+    port = first.removeprefix(f"{URL} is open at 127.0.0.1:").partition(" ")[0]
+    assert port.isdigit()
+    assert f"--connect-to ::127.0.0.1:{port}" in text
+    assert f"curl -sS {URL}/v1/chat/completions --cacert" in text
+    assert f"https://gateway.llm.svc.cluster.local:{port}/v1" in text
+    assert TOKEN not in text
+
+
+def test_a_pod_that_is_not_ready_yet_is_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with FakeCluster() as cluster:
+        cluster.serve("gateway-1", 1)
+        cluster.put_endpoints({"gateway-1": False})
+        checkout = fake_checkout(tmp_path, outputs_of(cluster))
+        forward.forward("gke-ovms", 0, checkout, cluster.environment, lambda: None)
+    assert "note: no pod behind llm/gateway:443 is ready" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"endpoint_url": None}, "serves nothing"),
+        ({"verification": {}}, "can be reached as it is"),
+        ({"cluster": "nonsense"}, "no JSON"),
+    ],
+)
+def test_what_needs_no_way_or_has_none_is_said(changed: dict[str, Any], said: str):
+    outputs = {"endpoint_url": URL, "cluster": ACCESS, "verification": RECEIPT, **changed}
+    with pytest.raises(forward.NoWayError, match=said):
+        forward.target(summary.read(outputs), "gke-ovms")
+
+
+def test_outputs_that_can_not_be_read_are_said(tmp_path: Path):
+    checkout = fake_checkout(tmp_path, {}, status=1)
+    with pytest.raises(forward.NoWayError, match="no such stack") as caught:
+        forward.read_outputs(checkout, "gke-ovms", {"PATH": "/usr/bin:/bin"})
+    assert caught.value.next_step.endswith("scripts/pulumi stack ls")
