@@ -11,7 +11,7 @@ from typing import cast
 
 from pulumi.runtime.proto import provider_pb2
 
-from emulator.plugin.changes import changed_paths
+from emulator.plugin.changes import Change, changed_paths
 from emulator.plugin.difference import difference
 from emulator.plugin.values import Properties
 
@@ -73,6 +73,8 @@ def compare(
             cast("Properties", before), cast("Properties", after)
         ).items()
         if not any(_within(path, name) for name in ignored)
+        # A server keeps no empty annotations, and the like.
+        and not (change is Change.ADD and _at(after, path) in ({}, []))
     }
     answer = difference(found, replaces)
     # One of the same name can't stand beside it.
@@ -81,6 +83,12 @@ def compare(
         answer.replaces and same and annotation(after, "autonamed") != "true"
     )
     return answer
+
+
+def _at(value: object, path: Sequence[str | int]) -> object:
+    for step in path:
+        value = cast("dict[str | int, object]", value)[step]
+    return value
 
 
 def _within(path: tuple[str | int, ...], ignored: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from scripts.bootstrap import exported
@@ -35,5 +36,6 @@ def sought(export: exported.Export) -> tuple[str, ...]:
 def look(ready: Prepared, arguments: Sequence[str], *, kept: bool) -> None:
     """Say what is left of what `arguments` name."""
     # In a process of its own: it needs packages, and nothing here does.
+    sys.stdout.flush()
     words = [str(ready.python), "-m", "scripts.gke.leftovers", *arguments]
     run_live([*words, "--kept"] if kept else words, ready.checkout.root, ready.variables)

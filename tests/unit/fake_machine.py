@@ -39,11 +39,6 @@ print("problem: of the cloud, for", sys.argv[1])
 sys.exit(1)
 """
 
-FAKE_LEFTOVERS = """
-import sys
-print("left:", *sys.argv[1:])
-"""
-
 FAKE_VERIFY = """
 import json, os, sys
 with open(os.environ["VERIFY_CALLS"], "a") as calls:
@@ -144,7 +139,6 @@ def make_machine(folder: Path) -> Machine:
     (root / "scripts" / "__init__.py").touch()
     write_program(root / "scripts" / "verify" / "__main__.py", FAKE_VERIFY)
     write_program(root / "scripts" / "gcp" / "doctor.py", FAKE_CLOUD_DOCTOR)
-    write_program(root / "scripts" / "gke" / "leftovers.py", FAKE_LEFTOVERS)
     write_program(
         root / "scripts" / "models" / "ensure.py",
         'import os\ndef hub_answers(): return "HUB" in os.environ\n',
@@ -153,7 +147,7 @@ def make_machine(folder: Path) -> Machine:
     for name in (LOCAL, EVERYTHING):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()
-    for program in ("local", "cpu_vm", "gke_ovms"):
+    for program in ("local", "cpu_vm"):
         write_program(root / "stacks" / f"{program}.yaml", "")
 
     venv = root / ".venv"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from fake_cluster import TOKEN, FakeCluster
-from fake_machine import KEY, Machine, make_machine
+from fake_machine import KEY, Machine, make_machine, write_program
 
 from scripts.bootstrap import summary
 from scripts.bootstrap.places import Checkout
@@ -16,6 +16,10 @@ URL = "https://gateway.llm.svc.cluster.local"
 VIA = "kubernetes:llm/gateway/443"
 ACCESS = '{"server": "https://gke-1.gke.goog", "certificate_authority": null}'
 CLUSTER = "projects/p/locations/europe-west4-a/clusters/llm-endpoint-gke-ovms"
+FAKE_LEFTOVERS = """
+import sys
+print("leftovers:", *sys.argv[1:])
+"""
 RECEIPT = {"verified_at": "2026-01-01", "boot": "kubernetes:llm", "via": VIA}
 
 
@@ -23,6 +27,10 @@ RECEIPT = {"verified_at": "2026-01-01", "boot": "kubernetes:llm", "via": VIA}
 def machine(tmp_path: Path) -> Machine:
     machine = make_machine(tmp_path)
     machine.put_stack("gke-ovms")
+    scripts = machine.root / "scripts"
+    write_program(machine.root / "stacks" / "gke_ovms.yaml", "")
+    write_program(scripts / "resolve" / "__main__.py", "print('{}')")
+    write_program(scripts / "gke" / "leftovers.py", FAKE_LEFTOVERS)
     return machine
 
 
@@ -77,21 +85,21 @@ def test_down_looks_for_what_is_left_of_the_cluster(machine: Machine):
     assert down.returncode == 0, down.stderr
     assert down.stdout.splitlines()[-2:] == [
         "gke-ovms is down. Nothing of it bills any more.",
-        f"left: --cluster {CLUSTER} --namespace llm --whole",
+        f"leftovers: --cluster {CLUSTER} --namespace llm --whole",
     ]
 
 
 def test_down_that_keeps_data_says_that_disks_are_kept(machine: Machine):
     put_state(machine, protect=True)
     down = machine.run("scripts/down", "gke-ovms")
-    assert f"left: --cluster {CLUSTER} --namespace llm --whole --kept" in down.stdout
+    assert f"leftovers: --cluster {CLUSTER} --namespace llm --whole --kept" in down.stdout
 
 
 def test_down_of_a_part_or_of_another_stack_looks_for_nothing(machine: Machine):
     put_state(machine)
-    assert "left:" not in machine.run("scripts/down", "gke-ovms", "--target=x").stdout
+    assert "leftovers:" not in machine.run("scripts/down", "gke-ovms", "--target=x").stdout
     machine.put_resources()
-    assert "left:" not in machine.run("scripts/down", "gke-ovms").stdout
+    assert "leftovers:" not in machine.run("scripts/down", "gke-ovms").stdout
 
 
 def fake_checkout(folder: Path, outputs: dict[str, Any], status: int = 0) -> Checkout:

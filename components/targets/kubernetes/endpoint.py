@@ -222,7 +222,7 @@ def _host(args: PodEndpointArgs) -> pulumi.Input[str]:
 
 
 def _signed_for(plan: PodPlan, host: pulumi.Input[str]) -> pulumi.Input[str]:
-    """Return what the authority can sign for: inside the cluster also this side of a port-forward."""
+    """Return what the authority can sign for: inside a cluster also where a port-forward ends."""
     if plan.expose is not Expose.INTERNAL:
         return host
     return pulumi.Output.format("{0} {1}", host, " ".join(LOOPBACK))
