@@ -124,7 +124,9 @@ def test_servers_run_on_nodes_of_their_stacks_pool_alone():
 @pytest.mark.parametrize("plan", ["plain", "full", "parked"])
 def test_how_many_pods_serve_is_left_to_whoever_scales(plan: str):
     assert "replicas" not in stateful_set(plan)["spec"]
-    assert stateful_set(plan)["metadata"]["annotations"] == {"pulumi.com/skipAwait": "true"}
+    assert stateful_set(plan)["metadata"]["annotations"] == {
+        "pulumi.com/waitFor": "jsonpath={.metadata.uid}"
+    }
 
 
 def test_a_volume_goes_with_its_server_unless_data_are_kept_and_never_by_scaling():

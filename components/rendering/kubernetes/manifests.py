@@ -14,6 +14,9 @@ Manifest = dict[str, object]
 
 SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 """Has Pulumi not wait until an object serves: that is the verification's to say."""
+WAIT_FOR_ITS_END = {"pulumi.com/waitFor": "jsonpath={.metadata.uid}"}
+"""The same for what has to be gone before its successor is made: without the wait at its creation
+there would be none at its deletion either (pulumi-kubernetes 4.32, `allowsSkipAwaitWithDelete`)."""
 
 
 def labels(plan: PodPlan, name: str, component: str | None = None) -> dict[str, str]:

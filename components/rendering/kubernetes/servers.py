@@ -12,7 +12,12 @@ from components.rendering.kubernetes.code import (
     code_volume,
     lock_volume,
 )
-from components.rendering.kubernetes.manifests import SKIP_AWAIT, Manifest, metadata
+from components.rendering.kubernetes.manifests import (
+    SKIP_AWAIT,
+    WAIT_FOR_ITS_END,
+    Manifest,
+    metadata,
+)
 from components.rendering.kubernetes.names import (
     CODE_ANNOTATION,
     MODEL_MODULE,
@@ -90,7 +95,7 @@ def _stateful_set(plan: PodPlan, server: PodServer) -> Manifest:
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
-        "metadata": metadata(plan, server.name, annotations=SKIP_AWAIT),
+        "metadata": metadata(plan, server.name, annotations=WAIT_FOR_ITS_END),
         "spec": {
             "serviceName": pods_service(server.name),
             # A pod that never gets ready would else keep its own successor from being made.
