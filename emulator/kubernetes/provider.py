@@ -36,7 +36,7 @@ from .objects import (
     pruned,
 )
 from .ownership import CREATOR, PREFIX, taken_over
-from .waiting import NotReady, await_gone, await_ready, lacking
+from .waiting import NotReady, await_gone, await_ready, unready
 
 _ATTEMPTS = 6
 """At making what its namespace or its definition is not there yet for."""
@@ -168,7 +168,8 @@ class KubernetesProvider(ResourceProviderServicer):
             if live is None:
                 return provider_pb2.ReadResponse()
             inputs = cast("Object", pruned(live, declared)) if declared else _imported(live)
-            lacks = lacking(self._api, live, declared)
+            # What is only being imported may still be on its way.
+            lacks = unready(self._api, live, declared) if declared else None
             if lacks:
                 raise NotReady(live, lacks)
             return provider_pb2.ReadResponse(

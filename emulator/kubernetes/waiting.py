@@ -22,9 +22,7 @@ from .objects import annotation
 _PAUSE_SECONDS = 0.2
 _DEFAULT_SECONDS = 600.0
 _CLAIM_SECONDS = 300.0
-_LEFT_AT_ONCE = frozenset(
-    {"Namespace", "Pod", "DaemonSet", "Deployment", "StatefulSet", "Service", "Job"}
-)
+_LEFT_AT_ONCE = frozenset({"Namespace", "Pod", "DaemonSet", "Deployment", "StatefulSet", "Job"})
 """Kinds that `skipAwait` also lets go without waiting, as the published plugin does."""
 
 
@@ -94,18 +92,46 @@ def lacking(api: Api, live: Object, declared: Object) -> str | None:
     return rule(api, live) if rule else None
 
 
+def unready(api: Api, live: Object, declared: Object) -> str | None:
+    """What the object lacks when it is read, as `lacking`: `waitFor` counts for nothing there."""
+    kind = Kind.of(live)
+    if annotation(declared, "skipAwait") == "true" or kind.kind == "PersistentVolumeClaim":
+        return None
+    return _RULES[kind](api, live) if kind in _RULES else None
+
+
 def _lacking_condition(live: Object, wanted: str) -> str | None:
     try:
         conditions = cast("list[str]", json.loads(wanted))
     except ValueError:
         conditions = [wanted]
+    if _status(live).get("observedGeneration") is not None and not _observed(live):
+        return "it was not looked at yet"
     for condition in conditions:
-        name, has_status, status = condition.removeprefix("condition=").partition("=")
-        if not condition.startswith("condition="):
-            raise ApiError(400, "BadRequest", f"waitFor {condition}: only condition= is served")
-        if _condition(live, name) != (status if has_status else "True"):
-            return f"condition {condition.removeprefix('condition=')} has not come"
+        way, _, expression = condition.partition("=")
+        name, has_value, value = expression.partition("=")
+        if way == "condition":
+            met = _condition(live, name) == (value if has_value else "True")
+        elif way == "jsonpath":
+            found = _at(live, name.strip("{}"))
+            met = str(found) == value if has_value else found is not None
+        else:
+            raise ApiError(
+                400,
+                "BadRequest",
+                f'expected a "jsonpath=" or "condition=" prefix, got "{condition}"',
+            )
+        if not met:
+            return f"{condition} has not come true"
     return None
+
+
+def _at(live: Object, path: str) -> object:
+    """What is at a path of plain names, such as `.status.phase`."""
+    found: object = live
+    for name in path.strip(".").split("."):
+        found = cast("Object", found).get(name) if isinstance(found, dict) else None
+    return found
 
 
 def _deployment(_: Api, live: Object) -> str | None:

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from scripts.bootstrap import exported, stack
 from scripts.bootstrap.console import BootstrapError, note
@@ -25,10 +26,23 @@ _GLOBAL = "projects/{project}/global"
 _REGIONAL = "projects/{project}/regions/{region}"
 _ZONAL = "projects/{project}/zones/{zone}"
 
+_CERTIFICATES = "projects/{project}/locations/global"
+
 IDENTITIES: Mapping[str, str] = {
+    "gcp:certificatemanager/certificate:Certificate": f"{_CERTIFICATES}/certificates/{{name}}",
+    "gcp:certificatemanager/certificateMap:CertificateMap": (
+        f"{_CERTIFICATES}/certificateMaps/{{name}}"
+    ),
+    "gcp:certificatemanager/certificateMapEntry:CertificateMapEntry": (
+        f"{_CERTIFICATES}/certificateMaps/{{map}}/certificateMapEntries/{{name}}"
+    ),
+    "gcp:certificatemanager/dnsAuthorization:DnsAuthorization": (
+        f"{_CERTIFICATES}/dnsAuthorizations/{{name}}"
+    ),
     "gcp:compute/address:Address": f"{_REGIONAL}/addresses/{{name}}",
     "gcp:compute/disk:Disk": f"{_ZONAL}/disks/{{name}}",
     "gcp:compute/firewall:Firewall": f"{_GLOBAL}/firewalls/{{name}}",
+    "gcp:compute/globalAddress:GlobalAddress": f"{_GLOBAL}/addresses/{{name}}",
     "gcp:compute/healthCheck:HealthCheck": f"{_GLOBAL}/healthChecks/{{name}}",
     "gcp:compute/instance:Instance": f"{_ZONAL}/instances/{{name}}",
     "gcp:compute/instanceGroupManager:InstanceGroupManager": (
@@ -36,7 +50,12 @@ IDENTITIES: Mapping[str, str] = {
     ),
     "gcp:compute/network:Network": f"{_GLOBAL}/networks/{{name}}",
     "gcp:compute/resourcePolicy:ResourcePolicy": f"{_REGIONAL}/resourcePolicies/{{name}}",
+    "gcp:compute/router:Router": f"{_REGIONAL}/routers/{{name}}",
+    "gcp:compute/routerNat:RouterNat": "{project}/{region}/{router}/{name}",
+    "gcp:compute/securityPolicy:SecurityPolicy": f"{_GLOBAL}/securityPolicies/{{name}}",
     "gcp:compute/subnetwork:Subnetwork": f"{_REGIONAL}/subnetworks/{{name}}",
+    "gcp:container/cluster:Cluster": "projects/{project}/locations/{location}/clusters/{name}",
+    "gcp:container/nodePool:NodePool": "{project}/{location}/{cluster}/{name}",
     "gcp:dns/recordSet:RecordSet": (
         "projects/{project}/managedZones/{managedZone}/rrsets/{name}/{type}"
     ),
@@ -48,6 +67,7 @@ IDENTITIES: Mapping[str, str] = {
 }
 """How the provider names a resource by its inputs: its documentation's pages, "Import"."""
 
+_KUBERNETES = "kubernetes:"
 _DEFAULT_PROVIDER = re.compile(r"::default_(\d+)_(\d+)_(\d+)(?:::|$)")
 _ABSENT = "does not exist"
 """What the engine says of a resource that the provider does not find (`pulumi import`)."""
@@ -88,20 +108,37 @@ def orphans(operations: Iterator[exported.Operation], known: frozenset[str]) -> 
         names: dict[str, str] = {}
         if parent := resource.get("parent"):
             entry["parent"], names["parent"] = "parent", parent
-        if version := _DEFAULT_PROVIDER.search(resource.get("provider", "")):
+        provider = resource.get("provider", "")
+        if version := _DEFAULT_PROVIDER.search(provider):
             entry["version"] = ".".join(version.groups())
+        elif provider:
+            # One of the program's own: its URN, without the id that follows.
+            entry["provider"], names["provider"] = "provider", provider.rpartition("::")[0]
         yield Orphan(urn, identity, {"nameTable": names, "resources": [entry]})
 
 
 def _identity(resource: exported.Resource) -> str | None:
     """Return the id that `resource` has by its inputs; None where they don't make it."""
-    template = IDENTITIES.get(resource.get("type", ""))
     inputs = resource.get("inputs", {})
+    if resource.get("type", "").startswith(_KUBERNETES):
+        return _name_in_cluster(inputs.get("metadata"))
+    template = IDENTITIES.get(resource.get("type", ""))
     plain = {key: value for key, value in inputs.items() if isinstance(value, str)}
     try:
         return template and template.format_map(plain)
     except KeyError:
         return None
+
+
+def _name_in_cluster(metadata: object) -> str | None:
+    """Return the id that the provider for Kubernetes gives an object: `NAMESPACE/NAME`, or NAME."""
+    if not isinstance(metadata, dict):
+        return None
+    named = cast("dict[str, object]", metadata)
+    namespace, name = named.get("namespace"), named.get("name")
+    if not isinstance(name, str):
+        return None
+    return f"{namespace}/{name}" if isinstance(namespace, str) else name
 
 
 def _name(urn: str) -> str:

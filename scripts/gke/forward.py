@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import cast
-from urllib.parse import urlsplit
 
 from components.targets.kubernetes.access import ClusterAccess
 from scripts.bootstrap import summary
@@ -77,14 +76,13 @@ def lines(outputs: summary.Outputs, stack: str, port: int, ca_file: Path | None)
     """Return what to type while the way is open at `port` of this machine."""
     key = f"scripts/pulumi stack output api_key --show-secrets --stack {stack}"
     url = str(outputs.url)
-    host = urlsplit(url).hostname
     return [
         f"{url} is open at {HOST}:{port} until Ctrl-C:",
         "",
         f"  {summary.curl(url, outputs.model, key, ca_file, (HOST, str(port)))}",
         "",
-        f"Clients without --connect-to need a line in /etc/hosts, `{HOST} {host}`, and take",
-        f"https://{host}:{port}/v1 as the URL"
+        # The endpoint's certificate is for localhost too, and its authority is of the stack's own.
+        f"Other clients take https://localhost:{port}/v1 as the URL"
         + (f" and {ca_file} as the certificate authority." if ca_file else "."),
     ]
 

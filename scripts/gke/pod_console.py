@@ -15,6 +15,7 @@ from scripts.gke.parked import ANNOTATION
 from scripts.gke.pods import (
     MODEL,
     NODE,
+    PACKAGES,
     Events,
     Pod,
     Step,
@@ -128,10 +129,13 @@ class PodConsole:
         log = BootLog()
         log.feed(text if text.endswith("\n") else f"{text}\n")
         lines = [line for line in log.tail if not line.startswith(_MARK)]
-        record = log.stages.get(MODEL)
-        if record is None or step.stage != MODEL:
+        # The newest is the last.
+        record = next(reversed(log.stages.values()), None)
+        if record is None or step.stage not in (MODEL, PACKAGES):
             return _worded(step), lines
         message = record.message
+        if message and record.stage != step.stage:
+            message = f"{record.stage}: {message}"
         if message and step.state == "retrying":
             message = f"{message} ({step.message})"
         return _worded(replace(step, message=message or step.message)), [*record.log, *lines]

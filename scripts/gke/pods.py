@@ -143,7 +143,9 @@ def step_of(pod: Pod, events: Events, now: datetime) -> Step:
             continue
         return _init_step(init, own)
     if not _list(dig(status, "containerStatuses")):
-        return Step(IMAGE, "running", _volume_trouble(own) or "the pod's volume is attached")
+        return Step(
+            IMAGE, "running", _volume_trouble(own) or "its volume and its images are on their way"
+        )
     steps = [_container_step(pod, one, own) for one in _list(dig(status, "containerStatuses"))]
     for wanted in ("failed", "retrying", "running"):
         for step in steps:
@@ -275,7 +277,11 @@ def _waiting_step(waiting: Json, own: Sequence[Happening]) -> Step:
     if trouble:
         return Step(IMAGE, "retrying", trouble)
     pulling = next((one for one in reversed(own) if one.reason in ("Pulling", "Pulled")), None)
-    what = excerpt(pulling.message, _MESSAGE) if pulling else "the pod's volume is attached"
+    what = (
+        excerpt(pulling.message, _MESSAGE)
+        if pulling
+        else "its volume and its images are on their way"
+    )
     return Step(IMAGE, "running", what)
 
 

@@ -6,6 +6,7 @@ Kubernetes' port-forward.
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import ssl
@@ -21,12 +22,14 @@ from scripts.gcp.credentials import CredentialsError
 from scripts.gke.api import CONNECT_SECONDS, READ_SECONDS, ApiClient, ClusterApi, ClusterError
 from scripts.verify.bounds import Deadline, Task
 from scripts.verify.outcome import TimedOut
-from scripts.verify.shape import Json, dig, dig_count, dig_text, excerpt
+from scripts.verify.shape import Json, dig, dig_count, dig_text, excerpt, parse_json
 
 MOST_CONNECTIONS = 64
 OPEN_SECONDS = CONNECT_SECONDS + READ_SECONDS
 """What finding a pod and opening a stream to it may take."""
 _PIECE_BYTES = 64 * 1024
+_OF_PODS_THAT_COME = (400, 404, 409)
+_HANDSHAKE = re.compile(r"Handshake status (\d{3})")
 _DATA, _ERROR = 0, 1
 _PORT_BYTES = 2
 _LOOK_SECONDS = 0.2
@@ -207,9 +210,21 @@ def _connect(client: ApiClient, namespace: str, pod: str, port: int) -> Channels
     try:
         return connect(method, pod, namespace, ports=str(port), binary=True, _preload_content=False)
     except failed as error:
-        # Its reason is the web socket's, with the API server's whole answer behind it.
-        reason = str(getattr(error, "reason", "")).partition(" -+-+- ")[0]
-        raise ClusterError(f"no port-forward to {pod}: {excerpt(reason, 200)}") from None
+        raise _refused(pod, str(getattr(error, "reason", ""))) from None
+
+
+def _refused(pod: str, reason: str) -> ClusterError:
+    """Return what a web socket that was not opened means; its whole answer stands in `reason`."""
+    said, _, answer = reason.partition(" -+-+- ")
+    status = _HANDSHAKE.match(reason)
+    try:
+        message = dig_text(parse_json(answer.rpartition(" -+-+- ")[2]), "message")
+    except ValueError:
+        message = ""
+    if message:
+        said += f": {message}"
+    text = f"no port-forward to {pod}: {excerpt(said, 300)}"
+    return ClusterError(text, int(status[1]) if status else 0)
 
 
 class Forward:
@@ -310,7 +325,8 @@ class Forward:
         except ForwardError as error:
             self._fail(error)
         except ClusterError as error:
-            self._fail(ForwardError(str(error), passing=error.passing or error.status == 404))
+            passing = error.passing or error.status in _OF_PODS_THAT_COME
+            self._fail(ForwardError(str(error), passing=passing))
         except CredentialsError as error:
             self._fail(ForwardError(str(error), passing=False))
         except TimedOut:

@@ -58,7 +58,11 @@ NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "llm"
 
 
 def named(name: str, **annotations: str) -> dict[str, Any]:
-    return {"name": name, "namespace": "llm", "annotations": annotations}
+    return {
+        "name": name,
+        "namespace": "llm",
+        **({"annotations": annotations} if annotations else {}),
+    }
 
 
 def config_map(text: str) -> dict[str, Any]:
@@ -79,12 +83,14 @@ def secret(text: str) -> dict[str, Any]:
     }
 
 
-def workload(kind: str, image: str = "a", **spec: Any) -> dict[str, Any]:
+def workload(
+    kind: str, image: str = "a", annotations: dict[str, str] | None = None, **spec: Any
+) -> dict[str, Any]:
     labels = {"app": kind.lower()}
     return {
         "apiVersion": "apps/v1",
         "kind": kind,
-        "metadata": named(kind.lower(), **spec.pop("annotations", {})),
+        "metadata": named(kind.lower(), **(annotations or {})),
         "spec": {
             "selector": {"matchLabels": labels},
             "template": {
@@ -97,8 +103,8 @@ def workload(kind: str, image: str = "a", **spec: Any) -> dict[str, Any]:
 
 
 def stateful_set(image: str = "a", **spec: Any) -> dict[str, Any]:
-    skipped = {"pulumi.com/skipAwait": "true"}
-    return workload("StatefulSet", image, serviceName="pods", annotations=skipped, **spec)
+    at_once = {"pulumi.com/waitFor": "jsonpath={.metadata.uid}"}
+    return workload("StatefulSet", image, serviceName="pods", annotations=at_once, **spec)
 
 
 @dataclass

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import checkout as checkouts
 import emulated_cloud
 import pytest
 from emulated_cloud import EmulatedCloud
@@ -20,11 +22,19 @@ from fake_gateway import FakeGateway
 from fake_google_apis import TOKEN, Asked, FakeApis, Reply
 from fake_kubernetes import FakeKubernetes
 
+from emulator.gcp import gke
+from emulator.gcp.cloud import Cloud
+from emulator.gcp.kind import Where
+from scripts.bootstrap import adoption
+from scripts.bootstrap.places import Checkout
+from scripts.bootstrap.pulumi_cli import Cli
+
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 STACK = "gke-ovms"
 BASE = "llm-endpoint-gke-ovms"
 CLUSTER = f"projects/a-project/locations/europe-west4-a/clusters/{BASE}"
+SHARED = "projects/a-project/locations/europe-west4-a/clusters/shared"
 URL = f"https://gateway.{BASE}.svc.cluster.local"
 
 
@@ -91,7 +101,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         # The cluster's DNS name has a certificate that the system trusts.
         extra = {**google.environment, "SSL_CERT_FILE": str(authority.path)}
         cloud = dataclasses.replace(made, extra=extra)
-        google.on(f"container/v1/{CLUSTER}", lambda asked: told(cloud, asked))
+        for path in (CLUSTER, SHARED):
+            google.on(f"container/v1/{path}", lambda asked: told(cloud, asked))
         (folder / "cloud" / "kubernetes.json").write_text(cluster.settings(), encoding="utf-8")
         cloud.good("stack", "init", STACK)
         stack = Stack(cloud, cluster)
@@ -153,19 +164,6 @@ def test_no_key_lies_open_in_the_state_and_none_at_all_in_the_cluster(serving: S
     assert key not in json.dumps(list(serving.cluster.store.objects.values()))
 
 
-def test_another_key_comes_to_the_cluster_and_restarts_nothing(serving: Stack):
-    serving.cluster.journal.clear()
-    old = serving.outputs()
-    serving.configure(keys="default@2 alice")
-    serving.up()
-    new = serving.outputs()
-    assert set(new["api_keys"]) == {"default", "alice"}
-    assert new["api_key"] != old["api_key"]
-    assert new["verification"] != old["verification"]
-    changed = {change.split(maxsplit=1)[1] for change in serving.cluster.journal}
-    assert changed == {"Secret gateway-keys"}
-
-
 def test_what_the_idle_job_has_parked_is_woken_by_the_next_up(serving: Stack):
     parked = {"metadata": {"annotations": {"llm-endpoint/parked-at": "2026-11-21T20:00:00Z"}}}
     serving.cluster.update("StatefulSet", "chat", {"spec": {"replicas": 0}, **parked}, "python")
@@ -192,11 +190,25 @@ def test_a_parked_stack_has_no_pod_and_keeps_volumes_and_keys(serving: Stack):
     bills = {entry["resource"]: entry["parked"] for entry in outputs["billing"]}
     assert any(bills.values())
     assert not all(bills.values())
-    serving.no_changes()
-    serving.configure(parked="false")
+
+
+def test_what_is_unparked_is_the_same_endpoint_and_takes_another_key_by_the_way(serving: Stack):
+    assert serving.outputs()["state"] == "parked"
+    before = serving.outputs()
+    serving.cluster.journal.clear()
+    serving.configure(parked="false", keys="default alice@2")
     serving.up()
-    assert serving.outputs()["api_keys"] == keys
-    assert serving.outputs()["verification"]["status"] == "passed"
+    after = serving.outputs()
+    assert after["verification"]["status"] == "passed"
+    assert after["endpoint_url"] == URL
+    assert after["api_keys"].keys() == {"default", "alice"}
+    for name in ("api_key", "ca_certificate"):
+        assert after[name] == before[name]
+    assert sorted(serving.cluster.journal) == [
+        "PATCH Deployment gateway",
+        "PATCH Secret gateway-keys",
+        "PATCH StatefulSet chat/scale",
+    ]
 
 
 def test_destroy_takes_the_cluster_down_from_the_inside_and_leaves_nothing(serving: Stack):
@@ -209,3 +221,49 @@ def test_destroy_takes_the_cluster_down_from_the_inside_and_leaves_nothing(servi
         kinds = {identity.split("/")[-2] for identity in there}
         assert {"clusters", "nodePools", "networks", "routers"} <= kinds, deleted
         assert any(identity.endswith(f"/{BASE}/{BASE}") for identity in there), deleted
+
+
+@pytest.fixture(scope="module")
+def shared(stack: Stack) -> Stack:
+    """The stack in a cluster that was there before."""
+    google = Cloud(stack.cloud.folder / "cloud", (), stack.cloud.address)
+    pool = {"workloadPool": "a-project.svc.id.goog"}
+    outside = {"dnsEndpointConfig": {"allowExternalTraffic": True}}
+    inputs = {"name": "shared", "location": "europe-west4-a", "workloadIdentityConfig": pool}
+    google.create(
+        gke.CLUSTER,
+        {**inputs, "controlPlaneEndpointsConfig": outside},
+        Where("a-project", "europe-west4", "europe-west4-a"),
+    )
+    stack.configure(cluster="shared")
+    return stack
+
+
+def test_an_up_that_was_killed_in_the_cluster_is_taken_up_again(shared: Stack):
+    ordered, held = threading.Event(), threading.Event()
+
+    def hold(change: str) -> None:
+        if change == "POST Deployment gateway":
+            ordered.set()
+            held.wait(60)
+
+    shared.cluster.looks_on = hold
+    killed = shared.cloud.start("up", "--yes", "--skip-preview", "--stack", STACK)
+    try:
+        assert ordered.wait(120), "the gateway was never made"
+    finally:
+        checkouts.end_group(killed)
+        shared.cluster.looks_on = shared.note
+        held.set()
+    shared.cloud.good("cancel", "--yes", "--stack", STACK)
+    checkout, cli = Checkout(shared.cloud.root), Cli(shared.cloud.cli, "", "built here")
+    settled = adoption.adopt(checkout, STACK, cli, shared.cloud.environment())
+    assert "gke-ovms-deployment-gateway" in {urn.rpartition("::")[2] for urn in settled}
+    shared.up()
+    assert shared.outputs()["verification"]["status"] == "passed"
+
+
+def test_a_cluster_that_was_there_before_stays_and_keeps_nothing_of_ours(shared: Stack):
+    shared.cloud.good("destroy", "--yes", "--skip-preview", "--stack", STACK)
+    assert shared.cloud.resources().keys() == {SHARED}
+    assert shared.cluster.names() == set()

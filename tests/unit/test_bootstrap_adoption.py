@@ -49,6 +49,39 @@ def test_a_resource_is_imported_by_the_id_that_its_inputs_make():
     }
 
 
+def test_an_object_of_a_cluster_is_imported_through_the_programs_own_provider():
+    provider = "urn:pulumi:gke-ovms::llm-endpoint::pulumi:providers:kubernetes::gke-ovms"
+    metadata = {"name": "chat", "namespace": "llm"}
+    servers = operation("kubernetes:apps/v1:StatefulSet", "chat", metadata=metadata)
+    servers["resource"]["provider"] = f"{provider}::some-id"
+    (orphan,) = found(servers)
+    assert orphan.specification == {
+        "nameTable": {"parent": PARENT, "provider": provider},
+        "resources": [
+            {
+                "type": "kubernetes:apps/v1:StatefulSet",
+                "name": "chat",
+                "id": "llm/chat",
+                "parent": "parent",
+                "provider": "provider",
+            }
+        ],
+    }
+    space = operation("kubernetes:core/v1:Namespace", "ns", metadata={"name": "llm"})
+    assert found(space)[0].identity == "llm"
+    assert found(operation("kubernetes:core/v1:Namespace", "ns", metadata="secret")) == []
+
+
+def test_a_cluster_and_its_nodes_are_found_again():
+    place = {"project": "p", "location": "europe-west4-a"}
+    cluster = operation("gcp:container/cluster:Cluster", "c", **place, name="x")
+    nodes = operation("gcp:container/nodePool:NodePool", "n", **place, cluster="x", name="models")
+    assert [one.identity for one in found(cluster, nodes)] == [
+        "projects/p/locations/europe-west4-a/clusters/x",
+        "p/europe-west4-a/x/models",
+    ]
+
+
 def test_it_is_imported_once_and_not_where_the_state_has_it():
     assert len(found(DISK, DISK)) == 1
     assert found(DISK, known=frozenset({DISK["resource"]["urn"]})) == []

@@ -140,7 +140,7 @@ def test_a_way_stays_open_while_it_is_waited_and_says_what_to_type(
     assert port.isdigit()
     assert f"--connect-to ::127.0.0.1:{port}" in text
     assert f"curl -sS {URL}/v1/chat/completions --cacert" in text
-    assert f"https://gateway.llm.svc.cluster.local:{port}/v1" in text
+    assert f"https://localhost:{port}/v1 as the URL and {checkout.state}" in text
     assert TOKEN not in text
 
 

@@ -175,6 +175,22 @@ def test_the_pull_of_a_model_is_followed_by_its_log():
     assert shown(log) == ["node: done", "image: done", "model: 2.0 of 4.9 GB"]
 
 
+def test_packages_that_come_before_a_model_are_told_too():
+    told = {"stage": "packages", "state": "running", "message": "5 of 9", "time": "T", "boot": "b"}
+    text = record("done", "here") + f"llm-endpoint: {json.dumps(told)}\n"
+    log = read(
+        pod(initContainerStatuses=[container("model", running={})]),
+        gateway(initContainerStatuses=[container("packages", running={})]),
+        logs={("chat-0", "model"): text, ("gateway-7d-x", "packages"): text},
+    )
+    assert shown(log) == [
+        "node: done",
+        "image: done",
+        "model: packages: 5 of 9",
+        "packages: 5 of 9",
+    ]
+
+
 def test_a_model_that_trying_again_does_not_mend_fails_with_its_message():
     status = container(
         "model",

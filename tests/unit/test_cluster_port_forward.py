@@ -128,8 +128,21 @@ def test_a_pod_that_is_gone_meanwhile_is_a_failure_that_passes():
             assert ask(forward.port, b"x", 1) == b""
             assert forward.problem is not None
             assert forward.problem.passing
-    assert said[0].startswith("no port-forward to gateway-1: Handshake status 404")
+    missing = 'pods "gateway-1" not found'
+    assert said == [f"no port-forward to gateway-1: Handshake status 404 Not Found: {missing}"]
     assert TOKEN not in said[0]
+
+
+def test_port_forwards_that_are_not_allowed_do_not_pass():
+    said: list[str] = []
+    with FakeCluster() as cluster:
+        cluster.serve("gateway-1", 1)
+        cluster.refusals[f"{CORE}/pods/gateway-1/portforward"] = [403]
+        with Forward(ClusterApi(cluster.access, cluster.environment), AT, said.append) as forward:
+            assert ask(forward.port, b"x", 1) == b""
+            assert forward.problem is not None
+            assert not forward.problem.passing
+    assert said == ["no port-forward to gateway-1: Handshake status 403 Forbidden: not now"]
 
 
 def test_at_its_end_connections_are_cut_off(echo: Callable[[bytes], Echo]):

@@ -2,6 +2,8 @@
 
 import json
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +20,7 @@ from scripts.verify.outcome import ExitStatus, Failure, Unreachable
 from scripts.verify.scrub import Scrubber
 from scripts.verify.via import Fixed, parse_via
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 KEY = "sk-0123456789abcdef"
 NAME = "gateway.llm.svc.cluster.local"
 URL = f"https://{NAME}"
@@ -156,6 +159,17 @@ def test_a_cluster_that_is_not_known_is_a_usage_error(
     done = verify([URL, option], environment, capsys)
     assert done.status is ExitStatus.USAGE
     assert "stack output cluster" in done.err
+
+
+def test_what_verifies_other_endpoints_loads_no_client_of_kubernetes():
+    code = (
+        "import sys, scripts.verify.__main__, scripts.verify.run; "
+        "print([m for m in sys.modules if m.partition('.')[0] in ('kubernetes', 'google')])"
+    )
+    seen = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert seen.stdout.strip() == "[]"
 
 
 def test_redirects_elsewhere_are_refused_on_a_way_too(authority: Authority):

@@ -68,16 +68,22 @@ class Pod:
 class Runner:
     """Runs the pods of `namespace`, for a `with` statement. `images` are by their references.
 
-    `started` counts the processes that were started, by pod and container.
+    `internet` are variables by which init containers find package index and hub. `started` counts the processes that were started, by pod and container.
     """
 
     def __init__(
-        self, plane: ControlPlane, namespace: str, folder: Path, images: Mapping[str, Image]
+        self,
+        plane: ControlPlane,
+        namespace: str,
+        folder: Path,
+        images: Mapping[str, Image],
+        internet: Mapping[str, str],
     ) -> None:
         self._plane = plane
         self._namespace = namespace
         self._folder = folder
         self._images = images
+        self._internet = internet
         # A client of its own: the threads of requests share no session.
         self._api = _another(plane)
         self._pods: dict[str, Pod] = {}
@@ -193,7 +199,7 @@ class Runner:
                 return
             names = self._join(pod)
             for container in pod.value["spec"].get("initContainers", ()):
-                process = self._start(pod, container, folders, names)
+                process = self._start(pod, container, folders, {}, outside=True)
                 while process.status is None:
                     if pod.ending.wait(_LOOK_SECONDS):
                         process.stop()
@@ -203,7 +209,7 @@ class Runner:
                     self.problems.append(f"{pod.name}: {pod.failure}")
                     return
             for container in pod.value["spec"]["containers"]:
-                self._start(pod, container, folders, names)
+                self._start(pod, container, folders, names, outside=False)
         except Exception as error:
             pod.failure = f"{type(error).__name__}: {error}"
             self.problems.append(f"{pod.name}: {pod.failure}")
@@ -267,10 +273,17 @@ class Runner:
         raise ConnectionRefusedError(f"no pod of {service} is ready")
 
     def _start(
-        self, pod: Pod, container: Object, folders: Mapping[str, Path], names: Mapping[str, str]
+        self,
+        pod: Pod,
+        container: Object,
+        folders: Mapping[str, Path],
+        names: Mapping[str, str],
+        *,
+        outside: bool,
     ) -> Process:
         image = self._images[container["image"]]
-        variables = {one["name"]: self._value(one) for one in container.get("env", ())}
+        variables = {**self._internet} if outside else {}
+        variables |= {one["name"]: self._value(one) for one in container.get("env", ())}
         server = urlsplit(self._plane.url)
         variables["KUBERNETES_SERVICE_HOST"] = str(server.hostname)
         variables[_API_PORT] = str(server.port)
@@ -284,13 +297,17 @@ class Runner:
             pod.network,
             image,
             pod.folder / f"root-{name}",
-            # As the kubelet reads them, which expands $(NAME).
-            [*container["command"], *container.get("args", ())],
+            # As the kubelet reads them, which expands $(NAME): nothing of ours has one.
+            [
+                word.replace("$$", "$")
+                for word in (*container["command"], *container.get("args", ()))
+            ],
             variables,
             binds,
             names,
             pod.user,
             kept.log,
+            outside=outside,
         )
         pod.containers[name] = kept
         self.started.append((pod.name, name))

@@ -29,12 +29,9 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Image:
-    """What an image has beside the system's libraries: folders and files of this machine by where
-    they are, and variables. With `outside` its containers are on this machine's own network."""
+    """What an image has beside the system's libraries: files of this machine, by where they are."""
 
     files: Mapping[str, Path]
-    variables: Mapping[str, str]
-    outside: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,10 @@ class Network:
 
 
 class Process:
-    """A container that runs; its output goes to `log`."""
+    """A container that runs; its output goes to `log`.
+
+    `names` are further lines of its /etc/hosts. With `outside` it is on this machine's own network.
+    """
 
     def __init__(
         self,
@@ -118,17 +118,23 @@ class Process:
         names: Mapping[str, str],
         user: int,
         log: Path,
+        *,
+        outside: bool,
     ) -> None:
         root.mkdir(parents=True)
         hosts = root.with_name(f"{root.name}.hosts")
-        own = [] if image.outside else [f"{where} {name}" for name, where in names.items()]
+        own = [f"{where} {name}" for name, where in names.items()]
         hosts.write_text("\n".join(["127.0.0.1 localhost", *own, ""]))
-        script = _script(root, image, binds, hosts, command, user)
-        entered = [] if image.outside else ["nsenter", f"--net={network.path}", "--"]
+        resolver = Path("/etc/resolv.conf")
+        files = {"/etc/hosts": hosts, **image.files}
+        if outside and resolver.exists():
+            files[str(resolver)] = resolver.resolve()
+        script = _script(root, files, binds, command, user)
+        entered = [] if outside else ["nsenter", f"--net={network.path}", "--"]
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [*entered, "unshare", "--mount", "--propagation=private", "sh", "-euc", script],
-                env={"PATH": _PATH, **image.variables, **variables},
+                env={"PATH": _PATH, **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -162,9 +168,8 @@ class Process:
 
 def _script(
     root: Path,
-    image: Image,
+    files: Mapping[str, Path],
     binds: Sequence[Bind],
-    hosts: Path,
     command: Sequence[str],
     user: int,
 ) -> str:
@@ -179,13 +184,10 @@ def _script(
     for place in map(Path, _SYSTEM):
         if place.exists():
             lines += _bind(str(place), place, writable=False)
-    lines += _bind("/etc/hosts", hosts, writable=False)
-    if image.outside:
-        lines += _bind("/etc/resolv.conf", Path("/etc/resolv.conf"), writable=False)
     for device in _DEVICES:
         lines += _bind(f"/dev/{device}", Path("/dev") / device, writable=True)
     lines += ["mkdir proc", "mount --rbind /proc proc"]
-    for path, place in image.files.items():
+    for path, place in files.items():
         lines += _bind(path, place, writable=False)
     for bind in sorted(binds, key=lambda bind: bind.path):
         lines += _bind(bind.path, bind.folder, writable=bind.writable)
