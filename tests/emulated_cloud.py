@@ -109,7 +109,9 @@ class EmulatedCloud:
 
     def resources(self) -> dict[str, Mapping[str, object]]:
         """What the cloud holds, by its id."""
-        found = [json.loads(file.read_text()) for file in self.folder.glob("cloud/resources/*.json")]
+        found = [
+            json.loads(file.read_text()) for file in self.folder.glob("cloud/resources/*.json")
+        ]
         return {made["identity"]: made for made in found}
 
 

@@ -43,6 +43,16 @@ def _cluster(value: str) -> str:
     return value
 
 
+def _of_version_4(value: tuple[str, ...]) -> tuple[str, ...]:
+    six = [text for text in value if ":" in text]
+    if six:
+        raise ValueError(
+            f"{', '.join(six)} is of IPv6, and GKE lets ranges of IPv4 alone come to a control "
+            "plane's address"
+        )
+    return value
+
+
 def _node_type(value: str, instead: str) -> str:
     try:
         find_machine_type(value)
@@ -105,6 +115,7 @@ class GkeSettings(GcpSettings):
         tuple[str, ...],
         BeforeValidator(words),
         AfterValidator(partial(network.cidrs, what="the control plane")),
+        AfterValidator(_of_version_4),
     ] = Field(
         default=(),
         description="Who may come to the control plane's IP address: ranges as in "
@@ -234,12 +245,13 @@ class GkeSettings(GcpSettings):
         ge=10,
         le=10_000,
         description="GB of each pod's disk, which keeps its model and outlives the pod. Unset: 50, "
-        "or twice what the models take and 10 more. Another size makes the disks anew.",
+        "or twice what the models take and 10 more. Another size makes the disks anew; with "
+        "`keep_data` those that are there stay as large as they are.",
     )
     keep_data: bool = Field(
         default=False,
-        description="Keep the disks of the models when the pods' set is deleted, and refuse to "
-        "delete a cluster that is made.",
+        description="Refuse to delete the disks of the models, with the stack too: neither the "
+        "namespace goes, nor a cluster that is made.",
     )
 
     def machine(self) -> MachineType | None:

@@ -206,11 +206,6 @@ def unseen(settings: GkeSettings) -> Iterator[str]:
             "NAT is made in it, so that they reach the internet only if it has one: nat true makes "
             "one, and nat false says that it has"
         )
-    if settings.cluster is not None and settings.expose == "gateway":
-        yield (
-            f"expose gateway takes a cluster whose Gateway API is on, and {settings.cluster} is "
-            "not asked: gcloud container clusters update --gateway-api=standard turns it on"
-        )
     if settings.storage_class is None and settings.volume_class == HYPERDISK_CLASS:
         yield (
             f"{settings.node_machine_type} takes volumes of Hyperdisk alone, for which GKE has no "

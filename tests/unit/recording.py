@@ -29,6 +29,9 @@ FOUND_CLUSTER: dict[str, object] = {
     "masterAuths": [{"clusterCaCertificate": CLUSTER_CA}],
     "controlPlaneEndpointsConfigs": [],
     "workloadIdentityConfigs": [{"workloadPool": "p.svc.id.goog"}],
+    "datapathProvider": "ADVANCED_DATAPATH",
+    "networkPolicies": [],
+    "gatewayApiConfigs": [{"channel": "CHANNEL_STANDARD"}],
 }
 """What Google says of a cluster that was there before: the address is its only way in."""
 

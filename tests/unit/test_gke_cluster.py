@@ -75,10 +75,9 @@ def test_only_keep_data_protects_the_cluster_from_deletion(name: str):
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_the_gateway_api_is_on_where_a_gateway_is_wanted(name: str):
+def test_the_gateway_api_is_on_before_a_gateway_is_wanted(name: str):
     made = only(variant(name), CLUSTER).plain()
-    wanted = VARIANTS[name].get("expose") == "gateway"
-    assert made.get("gatewayApiConfig") == ({"channel": "CHANNEL_STANDARD"} if wanted else None)
+    assert made["gatewayApiConfig"] == {"channel": "CHANNEL_STANDARD"}
 
 
 def test_nodes_reach_the_internet_before_there_are_any():
@@ -218,23 +217,49 @@ def test_apis_are_on_before_what_needs_them_and_stay_on():
     assert "gke-ovms-compute-api" in only(seen, "gcp:compute/network:").dependencies
 
 
-@pytest.mark.parametrize(
-    ("autopilot", "pools", "word"),
-    [(True, ["p.svc.id.goog"], "Autopilot"), (False, [], "Workload Identity")],
-)
-def test_a_cluster_that_our_pods_can_not_be_in_is_refused(
-    autopilot: bool, pools: list[str], word: str
-):
-    found = gcp.container.GetClusterResult(
+THEIRS = ClusterPath("p", "europe-west4", "theirs")
+
+
+def a_found_cluster(
+    *,
+    autopilot: bool = False,
+    pools: tuple[str, ...] = ("p.svc.id.goog",),
+    datapath: str = "ADVANCED_DATAPATH",
+    policies: bool = False,
+    channel: str = "CHANNEL_STANDARD",
+) -> gcp.container.GetClusterResult:
+    of = gcp.container.outputs
+    return gcp.container.GetClusterResult(
         id="their-id",
         enable_autopilot=autopilot,
         workload_identity_configs=[
-            gcp.container.outputs.GetClusterWorkloadIdentityConfigResult(workload_pool=pool)
-            for pool in pools
+            of.GetClusterWorkloadIdentityConfigResult(workload_pool=pool) for pool in pools
         ],
+        datapath_provider=datapath,
+        network_policies=[of.GetClusterNetworkPolicyResult(enabled=policies, provider="CALICO")],
+        gateway_api_configs=[of.GetClusterGatewayApiConfigResult(channel=channel)],
     )
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        ({"autopilot": True}, "Autopilot"),
+        ({"pools": ()}, "Workload Identity"),
+        ({"datapath": "LEGACY_DATAPATH"}, "network policies"),
+        ({"datapath": ""}, "network policies"),
+        ({"channel": "CHANNEL_DISABLED"}, "Gateway API"),
+    ],
+)
+def test_a_cluster_that_our_pods_can_not_be_in_is_refused(changed: dict[str, object], word: str):
     with pytest.raises(pulumi.RunError, match=rf"(?s)clusters/theirs.*{word}.*next: "):
-        check_usable(ClusterPath("p", "europe-west4", "theirs"), found)
+        check_usable(THEIRS, a_found_cluster(**changed), gateway_api=True)
+
+
+def test_a_cluster_that_enforces_policies_in_either_way_is_taken_as_it_is():
+    assert check_usable(THEIRS, a_found_cluster(), gateway_api=True) == "their-id"
+    older = a_found_cluster(datapath="LEGACY_DATAPATH", policies=True, channel="")
+    assert check_usable(THEIRS, older) == "their-id"
 
 
 def test_names_and_taints_that_gke_does_not_take_are_refused():

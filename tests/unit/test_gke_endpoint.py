@@ -79,6 +79,18 @@ def test_everything_stands_below_one_of_the_components(name: str):
     assert all("chat" in one for one in servers)
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_only_keep_data_keeps_the_namespace_and_the_volumes_in_it(name: str):
+    kept = [one.token for one in of_type(variant(name), KUBERNETES) if one.protect]
+    assert kept == (["kubernetes:core/v1:Namespace"] if name == "kept" else [])
+
+
+def test_another_way_in_is_another_service_so_that_a_load_balancer_lets_go_of_its_address():
+    found = {one.token: one.replace_on_changes for one in of_type(deployed(), KUBERNETES)}
+    assert found.pop("kubernetes:core/v1:Service") == ("spec.type",)
+    assert not any(found.values())
+
+
 @pytest.mark.parametrize("name", ["internal", "gateway", "adopted cluster", "parked", "several"])
 def test_a_preview_registers_what_the_deployment_does(name: str):
     planned = deployed(VARIANTS[name], preview=True)

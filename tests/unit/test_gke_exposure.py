@@ -119,6 +119,22 @@ def test_google_signs_for_the_domain_once_dns_proves_it():
     }
 
 
+def test_what_is_for_another_domain_comes_before_what_it_takes_the_place_of():
+    tokens = ("dnsAuthorization:", "certificate:", "certificateMapEntry:")
+    others = deployed({**GATEWAY, "domain": "other.example.com"})
+    for token in tokens:
+        before = only(variant("gateway"), f"gcp:certificatemanager/{token}")
+        after = only(others, f"gcp:certificatemanager/{token}")
+        assert before.plain()["name"] != after.plain()["name"]
+        assert not after.delete_before_replace
+
+
+def test_a_load_balancer_is_told_the_ranges_that_its_rule_takes():
+    mixed = {**LOAD_BALANCER, "allowed_cidrs": "203.0.113.7/32 2001:db8::/48"}
+    service = an_object(deployed(mixed), "Service", "service-gateway").plain()
+    assert service["spec"]["loadBalancerSourceRanges"] == ["203.0.113.7/32"]
+
+
 def test_who_keeps_the_domain_elsewhere_is_told_the_record_when_it_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ):

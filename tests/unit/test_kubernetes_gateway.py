@@ -9,9 +9,11 @@ from rendering_kubernetes import (
     FULL,
     Object,
     container,
+    containers,
     environment,
     kinds,
     objects,
+    pod_templates,
 )
 
 from components.rendering.kubernetes.exposure import ExposureError
@@ -104,6 +106,29 @@ def test_caddy_has_the_machines_own_file_and_the_variables_that_it_names():
     host = next(each for each in caddy["env"] if each["name"] == "LLM_ENDPOINT_HOST")
     assert host["valueFrom"] == {"configMapKeyRef": {"name": "gateway-host", "key": "host"}}
     assert caddy["securityContext"]["capabilities"]["add"] == ["NET_BIND_SERVICE"]
+
+
+def test_a_connection_of_googles_proxies_is_never_closed_before_they_close_it():
+    behind = environment(container(pod("full"), "caddy"))
+    assert behind["LLM_ENDPOINT_IDLE"] == "11m"
+    text = (FILES / "Caddyfile.own-ca").read_text()
+    assert "\tidle {$LLM_ENDPOINT_IDLE:2m}\n" in text
+    assert "LLM_ENDPOINT_IDLE" not in environment(container(pod("balanced"), "caddy"))
+
+
+def test_a_pod_that_leaves_answers_until_googles_proxies_know():
+    spec = pod("full")["spec"]
+    for each in spec["containers"]:
+        assert each["lifecycle"]["preStop"]["sleep"]["seconds"] == 60
+    # And then the key checker's own 15 seconds for what it answers.
+    assert spec["terminationGracePeriodSeconds"] == 60 + 15 + 5
+
+
+@pytest.mark.parametrize("plan", ["plain", "balanced", "full", "parked"])
+def test_no_variable_is_empty_which_kubernetes_would_drop_and_pulumi_send_again(plan: str):
+    for _, template in pod_templates(objects(plan)):
+        for each in containers(template):
+            assert all(one.get("value", "from elsewhere") for one in each["env"])
 
 
 def test_the_key_checker_finds_its_packages_where_they_were_installed():

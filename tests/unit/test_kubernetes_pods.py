@@ -20,7 +20,7 @@ from rendering_kubernetes import (
     pod_templates,
 )
 
-from components.rendering.kubernetes.pods import literal
+from components.rendering.kubernetes.pods import literal, size
 
 ALLOWED_VOLUMES = {
     "configMap",
@@ -71,8 +71,15 @@ def millicpus(quantity: str) -> int:
 
 
 def mib(quantity: str) -> int:
-    assert quantity.endswith("Mi")
-    return int(quantity[:-2])
+    return int(quantity[:-2]) * {"Mi": 1, "Gi": 1024, "Ti": 1024**2}[quantity[-2:]]
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [(320, "320Mi"), (1024, "1Gi"), (1536, "1536Mi"), (75776, "74Gi"), (2**20, "1Ti")],
+)
+def test_a_size_is_written_as_the_api_server_writes_it(given: int, written: str):
+    assert size(given) == written
 
 
 def requests(of: Object) -> tuple[int, int]:
@@ -170,11 +177,12 @@ def test_every_image_has_a_digest(template: Object):
 
 @pytest.mark.parametrize("plan", [PLAIN, BALANCED, FULL, LLAMA_CPP])
 def test_every_long_lived_pod_has_time_to_leave_and_to_end(plan: Any):
-    for _, template in pod_templates(objects(plan)):
+    for name, template in pod_templates(objects(plan)):
         spec = template["spec"]
         if spec.get("restartPolicy") == "Never":
             continue
-        assert spec["terminationGracePeriodSeconds"] == 25
+        if name.startswith("StatefulSet/"):
+            assert spec["terminationGracePeriodSeconds"] == 25
         for each in spec["containers"]:
             seconds = each["lifecycle"]["preStop"]["sleep"]["seconds"]
             assert 0 < seconds <= spec["terminationGracePeriodSeconds"] - 10

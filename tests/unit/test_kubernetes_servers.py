@@ -81,7 +81,7 @@ def test_the_model_is_written_by_what_pulls_it_and_read_by_what_serves_it():
 def test_the_server_has_whole_processors_and_all_that_it_asks_for():
     for each in ("server", "model"):
         resources = container(pod("plain"), each)["resources"]
-        assert resources["requests"] == resources["limits"] == {"cpu": "20", "memory": "71680Mi"}
+        assert resources["requests"] == resources["limits"] == {"cpu": "20", "memory": "70Gi"}
 
 
 def test_a_server_is_ready_once_it_serves_its_very_model_and_has_time_to_load_it():

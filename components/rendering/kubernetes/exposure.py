@@ -7,6 +7,8 @@ resources, such as the address, are the plan's `base_name`.
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from components.rendering.kubernetes.manifests import SKIP_AWAIT, Manifest, metadata
 from components.rendering.kubernetes.names import (
     ACTIVITY_PORT,
@@ -69,7 +71,10 @@ def _service(plan: PodPlan) -> Manifest:
                 "type": "LoadBalancer",
                 # Else the gateway's network policy would see the address of a node.
                 "externalTrafficPolicy": "Local",
-                "loadBalancerSourceRanges": list(plan.allowed_cidrs),
+                # Its address is of IPv4, and a firewall rule takes ranges of one version.
+                "loadBalancerSourceRanges": [
+                    cidr for cidr in plan.allowed_cidrs if ip_network(cidr).version == 4
+                ],
             }
         case Expose.GATEWAY:
             # What it says to pods is encrypted too.

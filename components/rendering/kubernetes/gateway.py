@@ -39,7 +39,6 @@ from components.rendering.kubernetes.plan import Expose, PodPlan, PodServer
 from components.rendering.kubernetes.pods import (
     MIB,
     READ_ONLY_MODE,
-    STOP_SECONDS,
     Mount,
     Resources,
     Source,
@@ -63,8 +62,14 @@ _CADDYFILE = "Caddyfile"
 _LOOPBACK = "https://127.0.0.1 https://localhost"
 """What an internal one is asked for besides: a port-forward begins there, and its authority vouches
 for these too."""
-_LEAVING_SECONDS = 5
-"""How long other nodes may need to learn that the pod is leaving its Services."""
+_IDLE_BEHIND_GOOGLE = "11m"
+"""How long an idle connection is kept. Google's proxies keep theirs for 10 minutes, and a request
+that they send on one that is just being closed fails ("Backend HTTP keepalive timeout")."""
+_LEAVING_SECONDS = {Expose.INTERNAL: 5, Expose.LOAD_BALANCER: 5, Expose.GATEWAY: 60}
+"""How long others may need to learn that the pod is leaving its Services: nodes are told at once,
+and Google's proxies by their list of endpoints, which takes up to a minute."""
+_ENDING_SECONDS = 5
+"""What the pod's programs need after the last request."""
 
 _GATEWAY_MIB = 256
 """What the key checker takes beside the bodies that it holds."""
@@ -150,7 +155,9 @@ def _pod(plan: PodPlan) -> dict[str, object]:
         "serviceAccountName": GATEWAY,
         "affinity": off_the_pool(),
         "tolerations": tolerations(plan, of_pool=False),
-        "terminationGracePeriodSeconds": plan.drain_seconds + STOP_SECONDS,
+        "terminationGracePeriodSeconds": (
+            _LEAVING_SECONDS[plan.expose] + plan.drain_seconds + _ENDING_SECONDS
+        ),
         "initContainers": [
             container(
                 "packages",
@@ -217,8 +224,19 @@ def _key_checker(plan: PodPlan) -> dict[str, object]:
         ports=[{"name": "activity", "containerPort": ACTIVITY_PORT}],
         readinessProbe=http_probe("/live", "activity", every=5, failures=3),
         livenessProbe=tcp_probe("activity", every=10, failures=6),
-        lifecycle=sleep(_LEAVING_SECONDS),
+        lifecycle=sleep(_LEAVING_SECONDS[plan.expose]),
     )
+
+
+def _of_the_way_in(expose: Expose) -> dict[str, str | Source]:
+    """Return what Caddy is told for one way in. Kubernetes drops a value that is empty."""
+    match expose:
+        case Expose.INTERNAL:
+            return {"LLM_ENDPOINT_ALSO": _LOOPBACK}
+        case Expose.LOAD_BALANCER:
+            return {}
+        case Expose.GATEWAY:
+            return {"LLM_ENDPOINT_IDLE": _IDLE_BEHIND_GOOGLE}
 
 
 def _caddy(plan: PodPlan) -> dict[str, object]:
@@ -227,8 +245,8 @@ def _caddy(plan: PodPlan) -> dict[str, object]:
         plan.images.caddy,
         ("caddy", "run", "--config", f"{CONFIGURATION}/{_CADDYFILE}", "--adapter", "caddyfile"),
         {
+            **_of_the_way_in(plan.expose),
             "LLM_ENDPOINT_HOST": Source(HOST_CONFIG, HOST_KEY),
-            "LLM_ENDPOINT_ALSO": _LOOPBACK if plan.expose is Expose.INTERNAL else "",
             "LLM_ENDPOINT_HTTPS_PORT": str(HTTPS_PORT),
             "LLM_ENDPOINT_GATEWAY_PORT": str(ACTIVITY_PORT),
             "LLM_ENDPOINT_BODY_BYTES": str(plan.limits.body_bytes),
@@ -246,5 +264,5 @@ def _caddy(plan: PodPlan) -> dict[str, object]:
         # By the pod's address, as probes ask, no certificate is to be had.
         readinessProbe=tcp_probe("https", every=5, failures=3),
         livenessProbe=tcp_probe("https", every=10, failures=6),
-        lifecycle=sleep(_LEAVING_SECONDS),
+        lifecycle=sleep(_LEAVING_SECONDS[plan.expose]),
     )

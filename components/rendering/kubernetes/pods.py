@@ -64,7 +64,18 @@ class Resources:
 
 def _quantities(millicpus: int, mib: int) -> dict[str, str]:
     cpus, rest = divmod(millicpus, 1000)
-    return {"cpu": f"{millicpus}m" if rest else str(cpus), "memory": f"{mib}Mi"}
+    return {"cpu": f"{millicpus}m" if rest else str(cpus), "memory": size(mib)}
+
+
+def size(mib: int) -> str:
+    """Return so many MiB as the API server itself writes them: in the largest unit that is whole.
+
+    It rewrites any other, which would then look like a change of the object at each deployment.
+    """
+    for unit, units_mib in (("Ti", 1024 * 1024), ("Gi", 1024)):
+        if mib % units_mib == 0:
+            return f"{mib // units_mib}{unit}"
+    return f"{mib}Mi"
 
 
 def _value(value: str | Source) -> dict[str, object]:

@@ -9,7 +9,7 @@ from components.models.reference import HubFile, UrlFile, parse_model_reference,
 from components.rendering.kubernetes.manifests import labels
 from components.rendering.kubernetes.names import MODELS, SERVED
 from components.rendering.kubernetes.plan import ModelForm, PodPlan, PodServer
-from components.rendering.kubernetes.pods import Mount
+from components.rendering.kubernetes.pods import Mount, size
 
 CLAIM = "models"
 """The name of the claim in the StatefulSet: `models-chat-0` is that of the pod `chat-0`."""
@@ -29,7 +29,7 @@ def claim_template(plan: PodPlan, server: PodServer) -> dict[str, object]:
         "spec": {
             "accessModes": ["ReadWriteOnce"],
             "storageClassName": plan.storage_class,
-            "resources": {"requests": {"storage": f"{server.disk_gb}Gi"}},
+            "resources": {"requests": {"storage": size(server.disk_gb * 1024)}},
         },
     }
 

@@ -36,8 +36,8 @@ class ClusterArgs(TypedDict):
     zone: str
     """Zone of the cluster and its nodes, such as `europe-west4-a`."""
     existing: NotRequired[ClusterPath | None]
-    """A cluster to use as it is. Nothing of it is changed, and of what follows only `labels`
-    counts."""
+    """A cluster to use as it is. Nothing of it is changed, and of what follows only `gateway_api`
+    and `labels` count."""
     network: NotRequired[str | None]
     """Name or self link of a network to stand in; unset, one is made."""
     subnetwork: NotRequired[str | None]
@@ -53,7 +53,7 @@ class ClusterArgs(TypedDict):
     """Machine type of the one node that holds the gateway and the cluster's own pods, such as
     `e2-standard-2`."""
     gateway_api: NotRequired[bool]
-    """Have GKE's Gateway controller, and the kinds of the Gateway API."""
+    """Refuse an existing cluster that lacks GKE's Gateway controller; one that is made has it."""
     labels: NotRequired[Mapping[str, str]]
     """Labels of everything that bills."""
     keep_data: NotRequired[bool]

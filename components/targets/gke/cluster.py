@@ -18,13 +18,17 @@ SYSTEM_POOL = "system"
 SYSTEM_DISK_GB = 50
 LONGEST_NAME = 40
 """Characters of the name of a cluster or a pool (GKE's own limit)."""
+_DATAPLANE_V2 = "ADVANCED_DATAPATH"
+_CHANNELS = ("CHANNEL_STANDARD", "CHANNEL_EXPERIMENTAL")
+"""Of the kinds of the Gateway API, with each of which there is GKE's controller."""
 
 
 class Cluster(pulumi.ComponentResource):
     """A zonal cluster with private nodes and one small pool for whatever serves no model.
 
     It refuses a name that GKE would not take, and a found cluster in which pods could not be what
-    they are meant to be: an Autopilot one, or one without Workload Identity. Its nodes have no
+    they are meant to be: an Autopilot one, or one without Workload Identity, without enforced
+    network policies, or without the Gateway controller where that is asked for. Its nodes have no
     address and reach the internet by a NAT; its control plane is reached by its DNS name, where IAM
     decides, or from `control_plane_cidrs` alone.
     """
@@ -71,7 +75,7 @@ class Cluster(pulumi.ComponentResource):
         if existing is None:
             self._make(site, args, container)
         else:
-            self._find(existing, container)
+            self._find(existing, container, gateway_api=args.get("gateway_api", False))
         self.register_outputs({"name": self.name, "location": self.location, "access": self.access})
 
     def _make(self, site: Site, args: ClusterArgs, container: pulumi.Output[str]) -> None:
@@ -108,14 +112,18 @@ class Cluster(pulumi.ComponentResource):
         self.ready = (system.id, *stands.ready)
         self.access = _access(cluster, by_address=bool(args.get("control_plane_cidrs")))
 
-    def _find(self, existing: ClusterPath, container: pulumi.Output[str]) -> None:
+    def _find(
+        self, existing: ClusterPath, container: pulumi.Output[str], *, gateway_api: bool
+    ) -> None:
         found = gcp.container.get_cluster_output(
             project=existing.project,
             location=existing.location,
             name=existing.name,
             opts=pulumi.InvokeOutputOptions(parent=self),
         )
-        usable = found.apply(lambda cluster: check_usable(existing, cluster))
+        usable = found.apply(
+            lambda cluster: check_usable(existing, cluster, gateway_api=gateway_api)
+        )
         self.identifier = pulumi.Output.from_input(str(existing))
         self.name = once(existing.name, usable, container, self.compute)
         self.location = once(existing.location, usable)
@@ -146,7 +154,7 @@ def _cluster(
         networking_mode="VPC_NATIVE",
         ip_allocation_policy=ranges,
         # It enforces NetworkPolicies without an add-on; the older one ignores them.
-        datapath_provider="ADVANCED_DATAPATH",
+        datapath_provider=_DATAPLANE_V2,
         private_cluster_config={"enable_private_nodes": True},
         control_plane_endpoints_config={
             "dns_endpoint_config": {"allow_external_traffic": not cidrs},
@@ -163,9 +171,9 @@ def _cluster(
         workload_identity_config={"workload_pool": f"{site.project}.svc.id.goog"},
         release_channel={"channel": args.get("release_channel", "regular").upper()},
         enable_shielded_nodes=True,
-        gateway_api_config=(
-            {"channel": "CHANNEL_STANDARD"} if args.get("gateway_api", False) else None
-        ),
+        # From the beginning, whatever the way in is: turned on later, its kinds come some time
+        # after, and what is of these kinds can't be made till then.
+        gateway_api_config={"channel": _CHANNELS[0]},
         # Nodes that nobody needs go sooner. No pool is made that is not declared.
         cluster_autoscaling={"enabled": False, "autoscaling_profile": "OPTIMIZE_UTILIZATION"},
         logging_config={"enable_components": ["SYSTEM_COMPONENTS", "WORKLOADS"]},
@@ -230,8 +238,17 @@ def _access_of(found: gcp.container.GetClusterResult) -> str:
     return _by_address(found.endpoint, certificates[0] if certificates else None)
 
 
-def check_usable(path: ClusterPath, found: gcp.container.GetClusterResult) -> str:
-    """Return the id of a found cluster that takes our pool. Raises `pulumi.RunError`."""
+def check_usable(
+    path: ClusterPath, found: gcp.container.GetClusterResult, *, gateway_api: bool = False
+) -> str:
+    """Return the id of a found cluster that takes our pool. Raises `pulumi.RunError`.
+
+    With `gateway_api` it also has to have the Gateway controller.
+    """
+    update = (
+        f"gcloud container clusters update {path.name} --project {path.project} "
+        f"--location {path.location}"
+    )
     if found.enable_autopilot:
         raise pulumi.RunError(
             f"the cluster {path} is an Autopilot one, which takes no pools of its user's\n"
@@ -240,7 +257,27 @@ def check_usable(path: ClusterPath, found: gcp.container.GetClusterResult) -> st
     if not any(config.workload_pool for config in found.workload_identity_configs):
         raise pulumi.RunError(
             f"the cluster {path} has no Workload Identity, so that pods would be what their node "
-            f"is\n    next: gcloud container clusters update {path.name} --project {path.project} "
-            f"--location {path.location} --workload-pool {path.project}.svc.id.goog"
+            f"is\n    next: {update} --workload-pool {path.project}.svc.id.goog"
+        )
+    if not _enforces_policies(found):
+        raise pulumi.RunError(
+            f"the cluster {path} does not enforce network policies, so that any pod in it would "
+            "reach the servers without a key\n"
+            f"    next: {update} --update-addons NetworkPolicy=ENABLED, then {update} "
+            "--enable-network-policy, which makes its nodes anew; or name a cluster with Dataplane "
+            "V2, or scripts/pulumi config rm cluster"
+        )
+    if gateway_api and not any(config.channel in _CHANNELS for config in found.gateway_api_configs):
+        raise pulumi.RunError(
+            f"the cluster {path} has no Gateway API, which expose gateway needs\n"
+            f"    next: {update} --gateway-api standard, and some minutes later scripts/up again; "
+            "or scripts/pulumi config set expose load_balancer"
         )
     return found.id
+
+
+def _enforces_policies(found: gcp.container.GetClusterResult) -> bool:
+    """Whether network policies hold there: by Dataplane V2, or by the older path's add-on."""
+    return found.datapath_provider == _DATAPLANE_V2 or any(
+        policy.enabled for policy in found.network_policies
+    )

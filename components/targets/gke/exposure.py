@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pulumi
 import pulumi_gcp as gcp
 
@@ -103,13 +105,15 @@ def _certificate(
     to be is said.
     """
     manager = site.api("certificatemanager")
+    # Google deletes none that another one names: those of another domain come before these go.
+    own_name = f"{site.base_name}-{hashlib.sha256(domain.encode()).hexdigest()[:6]}"
     proof = gcp.certificatemanager.DnsAuthorization(
         f"{site.name}-authorization",
-        name=site.base_name,
+        name=own_name,
         project=manager,
         domain=domain,
         labels=site.labels,
-        opts=site.named(),
+        opts=site.child(),
     )
     record = proof.dns_resource_records.apply(lambda records: records[0])
     proved: pulumi.Output[str] = proof.id
@@ -134,11 +138,11 @@ def _certificate(
         )
     certificate = gcp.certificatemanager.Certificate(
         f"{site.name}-certificate",
-        name=site.base_name,
+        name=own_name,
         project=manager,
         managed={"domains": [domain], "dns_authorizations": [proved]},
         labels=site.labels,
-        opts=site.named(),
+        opts=site.child(),
     )
     listed = gcp.certificatemanager.CertificateMap(
         f"{site.name}-certificate-map",
@@ -149,13 +153,13 @@ def _certificate(
     )
     return gcp.certificatemanager.CertificateMapEntry(
         f"{site.name}-certificate-map-entry",
-        name=site.base_name,
+        name=own_name,
         project=manager,
         map=listed.name,
         hostname=domain,
         certificates=[certificate.id],
         labels=site.labels,
-        opts=site.named(),
+        opts=site.child(),
     )
 
 

@@ -132,7 +132,15 @@ class PodEndpoint(pulumi.ComponentResource):
         for rank in range(len(_ORDER)):
             first = [*(args.get("front", ()) if rank else ()), *sent]
             sent += [
-                objects.send(manifest, self, first) for manifest in own if _rank(manifest) == rank
+                objects.send(
+                    manifest,
+                    self,
+                    first,
+                    # All claims, and so the models' disks, go with it.
+                    protect=args["plan"].keep_data and kind_of(manifest) == "Namespace",
+                )
+                for manifest in own
+                if _rank(manifest) == rank
             ]
             if rank == _UNLISTED:
                 servers = [

@@ -51,8 +51,13 @@ class Objects:
         manifest: Manifest,
         parent: pulumi.Resource,
         after: Sequence[pulumi.Resource] = (),
+        *,
+        protect: bool = False,
     ) -> KubernetesObject:
-        """Register the object of `manifest`, which comes after all of `after`, and goes before."""
+        """Register the object of `manifest`, which comes after all of `after`, and goes before.
+
+        With `protect` Pulumi refuses to delete it.
+        """
         kind, own_name = kind_of(manifest), name_of(manifest)
         return KubernetesObject(
             f"{self.name}-{_hyphened(kind)}-{own_name}",
@@ -64,6 +69,10 @@ class Objects:
                 depends_on=list(after),
                 # An object's name is its own.
                 delete_before_replace=True,
+                protect=protect,
+                # What Google made for a Service of one type is gone only with the Service: the
+                # address that its load balancer had could not be deleted as long.
+                replace_on_changes=["spec.type"] if kind == "Service" else None,
                 additional_secret_outputs=list(SECRET_FIELDS) if kind == "Secret" else None,
                 custom_timeouts=pulumi.CustomTimeouts(
                     create=STARTING_TIMEOUT, update=STARTING_TIMEOUT, delete=ENDING_TIMEOUT

@@ -225,12 +225,22 @@ class Runner:
                     return None
 
     def _join(self, pod: Pod) -> dict[str, str]:
-        """Give the pod's network a way to every Service, and return the address of each name."""
+        """Give the pod's network a way to every Service, and return the address of each name.
+
+        A port that the pod itself listens on leads nowhere else: it does so at every address.
+        """
         names: dict[str, str] = {}
+        own = {
+            port["containerPort"]
+            for container in pod.value["spec"]["containers"]
+            for port in container.get("ports", ())
+        }
         for number, service in enumerate(self._api.list("v1/Service", self._namespace), 1):
             name, address = service["metadata"]["name"], f"127.0.1.{number}"
             names[f"{name}.{self._namespace}.svc.cluster.local {name}"] = address
             for port in service["spec"]["ports"]:
+                if port["port"] in own:
+                    continue
                 listening = pod.network.listen(address, port["port"])
                 connect = self._way(pod, name, port["port"])
                 pod.relays.append(Relay(listening, connect))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import threading
@@ -128,7 +129,10 @@ class Process:
         resolver = Path("/etc/resolv.conf")
         files = {"/etc/hosts": hosts, **image.files}
         if outside and resolver.exists():
-            files[str(resolver)] = resolver.resolve()
+            # A copy: it may be mounted there itself, which can't be bound.
+            copied = root.with_name(f"{root.name}.resolv")
+            shutil.copyfile(resolver, copied)
+            files[str(resolver)] = copied
         script = _script(root, files, binds, command, user)
         entered = [] if outside else ["nsenter", f"--net={network.path}", "--"]
         with log.open("ab") as output:

@@ -29,6 +29,8 @@ from fake_hub import FakeHub
 from gateway_caddy import caddy_program
 
 from components.container_images import pod_image, support_images
+from components.rendering.kubernetes import parking
+from components.rendering.kubernetes.names import COMPONENT_LABEL
 from pods.deployed import ROOT, planned
 from pods.kubelet import Kubelets
 from pods.nodes import gke_daemon, pool_node, system_node
@@ -103,8 +105,8 @@ class Stack:
         self.cloud.good("preview", "--expect-no-changes", "--stack", STACK)
 
     def pods(self) -> dict[str, str]:
-        """Return the uid of each pod by its name."""
-        found = self.api.list("v1/Pod", NAMESPACE)
+        """Return the uid of each pod by its name, without the pods of the job."""
+        found = self.api.list("v1/Pod", NAMESPACE, f"{COMPONENT_LABEL}!={parking.COMPONENT}")
         return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in found}
 
     def claims(self) -> dict[str, str]:
