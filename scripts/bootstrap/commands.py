@@ -145,6 +145,7 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
         # Asked to delete what is protected, pulumi fails half-way.
         rest = [*rest, "--exclude-protected"]
         note(f"Protected, and left as it is (keep_data): {', '.join(kept)}")
+    sought = leftovers.sought(export)
     status = _pulumi(ready, ["destroy", "--yes", "--skip-preview", *QUIET, "--stack", name, *rest])
     print(
         summary.what_bills(
@@ -153,10 +154,10 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
             stack=name,
             pulumi=_pulumi_from_here(checkout),
             kept=kept,
+            with_cluster=bool(sought),
             unfinished=state.unfinished,
         )
     )
-    sought = leftovers.sought(export)
     if sought and status == 0 and not partial:
         leftovers.look(ready, sought, kept=bool(kept))
     if status not in (0, INTERRUPTED):

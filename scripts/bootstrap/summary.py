@@ -150,15 +150,25 @@ def what_bills(
     stack: str,
     pulumi: str,
     kept: Sequence[str] = (),
+    with_cluster: bool = False,
     unfinished: Sequence[str] = (),
 ) -> str:
     """Return what `scripts/down` says of money.
 
-    `kept` are the resources that it had to leave, `unfinished` those that it can't know of.
+    `kept` are the resources that it had to leave, and `with_cluster` says that what they depend on
+    stays with them. `unfinished` are those that it can't know of.
     """
     if all_gone and unfinished:
         left = f" but for what is protected (keep_data): {', '.join(kept)}" if kept else ""
         return f"{stack} is down{left}.\n{unfinished_lines(unfinished, stack, pulumi)}"
+    if all_gone and kept and with_cluster:
+        return (
+            f"{stack} keeps its data (keep_data), and with it the cluster, its nodes and its "
+            f"network. What goes on billing: {', '.join(billing)}. scripts/up {stack} takes it up "
+            f"again; with {pulumi} config set parked true --stack {stack} before it, no model's "
+            f"node does. To delete it too: {pulumi} config set keep_data false --stack {stack}, "
+            f"scripts/up {stack}, then scripts/down {stack}"
+        )
     if all_gone and kept:
         names = ", ".join(kept)
         return (

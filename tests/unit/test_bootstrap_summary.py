@@ -84,3 +84,17 @@ def test_what_bills_is_named():
 def test_outputs_that_a_stack_lacks_are_not_invented(outputs: dict[str, object]):
     read = summary.read(outputs)
     assert (read.url, read.key, read.billing, read.verified_at) == (None, None, (), "")
+
+
+def test_a_cluster_that_keeps_its_data_goes_on_billing():
+    said = summary.what_bills(
+        ("cluster fee", "system node"),
+        all_gone=True,
+        stack="gke-ovms",
+        pulumi="scripts/pulumi",
+        kept=("Namespace gke-ovms-namespace",),
+        with_cluster=True,
+    )
+    assert "What goes on billing: cluster fee, system node." in said
+    assert "config set keep_data false --stack gke-ovms, scripts/up gke-ovms, then" in said
+    assert "the rest does not" not in said
