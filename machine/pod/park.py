@@ -27,6 +27,10 @@ from machine.table import Table, WrongError
 VARIABLE = "LLM_ENDPOINT_PARK"
 ANNOTATION = "llm-endpoint/parked-at"
 """On a StatefulSet: when it was last parked, ISO 8601 in UTC. The next deployment goes by it."""
+WOKEN = "llm-endpoint/woken-at"
+"""On a StatefulSet: when a deployment last scaled it up from none, in the same form."""
+STARTING_MINUTES = 180
+"""How long servers may take to get ready, beside the idle time; their node bills either way."""
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes puts a pod's own token, and its authority's certificate."""
 
@@ -101,16 +105,26 @@ def _number(value: object) -> float | None:
 
 
 def why_not(activity: Activity, idle_minutes: int) -> str | None:
-    """Return why the servers stay; None where they have been idle for long enough."""
+    """Return why servers that are ready stay; None where they have been idle for long enough."""
     if activity.active > 0:
         return f"{activity.active:.0f} requests are being answered"
-    if activity.ready_since is None:
-        return "the endpoint is not ready"
-    idle_seconds = activity.now - max(activity.ready_since, activity.last_request or 0.0)
+    since = max(activity.ready_since or 0.0, activity.last_request or 0.0)
+    return _not_idle_since(since, activity.now, idle_minutes)
+
+
+def why_not_unready(activity: Activity, idle_minutes: int, awake_since: float) -> str | None:
+    """Return why servers stay that are not ready, though they have been awake since that time."""
+    since = max(awake_since, activity.last_request or 0.0)
+    reason = _not_idle_since(since, activity.now, idle_minutes + STARTING_MINUTES)
+    return reason and f"the endpoint is not ready; {reason}"
+
+
+def _not_idle_since(since: float, now: float, minutes: int) -> str | None:
+    idle_seconds = now - since
     if idle_seconds < 0:
-        return "the gateway's clock ran backwards"
-    if idle_seconds < idle_minutes * 60:
-        return f"idle for {idle_seconds // 60:.0f} of {idle_minutes} min"
+        return "a clock ran backwards"
+    if idle_seconds < minutes * 60:
+        return f"idle for {idle_seconds // 60:.0f} of {minutes} min"
     return None
 
 
@@ -131,6 +145,10 @@ class Cluster:
     def replicas(self, namespace: str, name: str) -> int:
         """Return how many pods the StatefulSet is to have. Raises `AskError`."""
         return _replicas(self._ask("GET", f"{_path(namespace, name)}/scale"), name)
+
+    def awake_since(self, namespace: str, name: str) -> float:
+        """Return when the StatefulSet was made or last woken, as Unix time. Raises `AskError`."""
+        return _awake_since(self._ask("GET", _path(namespace, name)), name)
 
     def park(self, namespace: str, name: str, when: str) -> None:
         """Note `when` on the StatefulSet, and scale it to none. Raises `AskError`."""
@@ -153,10 +171,23 @@ def _path(namespace: str, name: str) -> str:
     return f"/apis/apps/v1/namespaces/{quote(namespace)}/statefulsets/{quote(name)}"
 
 
+def _awake_since(stateful_set: object, name: str) -> float:
+    metadata = _object(_object(stateful_set).get("metadata"))
+    texts = [metadata.get("creationTimestamp"), _object(metadata.get("annotations")).get(WOKEN)]
+    try:
+        times = [datetime.fromisoformat(text) for text in texts if isinstance(text, str)]
+        return max(time.timestamp() for time in times)
+    except (ValueError, OverflowError):
+        raise AskError(f"{name} does not say since when it is awake") from None
+
+
+def _object(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
 def _replicas(scale: object, name: str) -> int:
-    spec = cast("dict[str, object]", scale).get("spec") if isinstance(scale, dict) else None
     # The API leaves out what is 0.
-    found = cast("dict[str, object]", spec).get("replicas", 0) if isinstance(spec, dict) else 0
+    found = _object(_object(scale).get("spec")).get("replicas", 0)
     if not isinstance(found, int):
         raise AskError(f"the scale of {name} has no number of replicas")
     return found
@@ -205,17 +236,29 @@ def look(
     activity = parse_activity(content)
     if activity is None:
         return "nothing is parked: the gateway's answer is none of its activity"
-    reason = why_not(activity, parking.idle_minutes)
-    if reason is not None:
-        return f"nothing is parked: {reason}"
+    ready = activity.ready_since is not None
+    if activity.active > 0 or ready:
+        reason = why_not(activity, parking.idle_minutes)
+        if reason is not None:
+            return f"nothing is parked: {reason}"
     cluster = connect()
     awake = [name for name in parking.servers if cluster.replicas(parking.namespace, name) > 0]
     if not awake:
         return "nothing is parked: the servers are parked already"
-    when = datetime.fromtimestamp(clock(), UTC).isoformat(timespec="seconds")
-    for name in awake:
-        cluster.park(parking.namespace, name, when.replace("+00:00", "Z"))
-    return f"no request for {parking.idle_minutes} min: parked {', '.join(awake)}"
+    if not ready:
+        since = max(cluster.awake_since(parking.namespace, name) for name in awake)
+        reason = why_not_unready(activity, parking.idle_minutes, since)
+        if reason is not None:
+            return f"nothing is parked: {reason}"
+    _park(cluster, parking.namespace, awake, clock())
+    why = f"no request for {parking.idle_minutes} min" if ready else "not ready, and not asked"
+    return f"{why}: parked {', '.join(awake)}"
+
+
+def _park(cluster: Cluster, namespace: str, names: list[str], now: float) -> None:
+    when = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+    for name in names:
+        cluster.park(namespace, name, when.replace("+00:00", "Z"))
 
 
 def main(environment: Mapping[str, str] = os.environ, account: Path = ACCOUNT) -> int:

@@ -137,15 +137,13 @@ def _unfit(cluster: Json, settings: GkeSettings, place: Place) -> Iterator[Findi
         and dig(cluster, "networkPolicy", "enabled") is not True
     ):
         yield Finding(
-            "note",
+            "problem",
             f"{name} does not enforce network policies: any pod of it can ask the models without "
             "a key",
             "enable Dataplane V2 (in a new cluster) or its network policy add-on",
         )
-    if (
-        settings.expose == "gateway"
-        and dig_text(network, "gatewayApiConfig", "channel") != "CHANNEL_STANDARD"
-    ):
+    channel = dig_text(network, "gatewayApiConfig", "channel")
+    if settings.expose == "gateway" and channel in ("", "CHANNEL_DISABLED"):
         yield Finding(
             "problem",
             f"{name} has no Gateway API, which expose gateway takes",

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from components.rendering.process import Variable
 from scripts.gcp.credentials import CredentialsError
@@ -23,6 +24,9 @@ from scripts.verify.shape import Json, dig, dig_count, parse_json
 
 PATIENCE_SECONDS = 120.0
 """How long a StatefulSet is waited for that is not there, or an API server that does not answer."""
+WOKEN = "llm-endpoint/woken-at"
+"""On a StatefulSet: when it was last scaled up from none. The job that parks goes by it
+(`machine.pod.park`)."""
 _PAUSE_SECONDS = 2.0
 _PASSING = (404, 409)
 """What passes besides a busy server: the object has just been made, or was changed meanwhile."""
@@ -91,13 +95,19 @@ def scale(
 
 
 def _scale_one(api: ClusterApi, namespace: str, name: str, wanted: Wanted) -> None:
-    path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}/scale"
+    path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
     # A count of 0 is left out of what the API server sends.
-    found = api.get(path)
-    current = dig(found, "spec", "replicas")
-    if not wanted.settles(current if isinstance(current, int) else 0):
-        body: Json = {"spec": {"replicas": wanted.replicas}}
-        api.patch(path, body)
+    found = dig(api.get(f"{path}/scale"), "spec", "replicas")
+    current = found if isinstance(found, int) else 0
+    if wanted.settles(current):
+        return
+    if current == 0:
+        # First: the job that parks would else count from before.
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        note: Json = {"metadata": {"annotations": {WOKEN: when}}}
+        api.patch(path, note)
+    body: Json = {"spec": {"replicas": wanted.replicas}}
+    api.patch(f"{path}/scale", body)
 
 
 def main(environment: Mapping[str, str]) -> int:

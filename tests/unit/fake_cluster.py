@@ -116,7 +116,8 @@ class FakeCluster:
         if found is None:
             return _status(404, f"{request.path} not found")
         if request.method == "PATCH":
-            found["spec"].update(json.loads(text)["spec"])
+            for part, values in json.loads(text).items():
+                found.setdefault(part, {}).update(values)
         return web.json_response(found)
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:

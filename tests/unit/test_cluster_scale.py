@@ -16,7 +16,8 @@ from scripts.gke.clusters import access_of
 from scripts.gke.parked import ANNOTATION, last_parked
 from scripts.gke.scale import ScaleError, Wanted, main, parse, scale
 
-CHAT = f"{SETS}/chat/scale"
+SET = f"{SETS}/chat"
+CHAT = f"{SET}/scale"
 CLUSTER = "container/v1/projects/my-project/locations/europe-west4-a/clusters/mine"
 
 
@@ -25,7 +26,11 @@ def sized(replicas: int) -> dict[str, Any]:
 
 
 def patches(cluster: FakeCluster) -> list[Any]:
-    return [body for method, _, body in cluster.asked if method == "PATCH"]
+    return [body for method, path, body in cluster.asked if method == "PATCH" and path == CHAT]
+
+
+def woken(cluster: FakeCluster) -> list[Any]:
+    return [body for method, path, body in cluster.asked if method == "PATCH" and path == SET]
 
 
 @pytest.mark.parametrize(
@@ -42,14 +47,18 @@ def patches(cluster: FakeCluster) -> list[Any]:
     ],
 )
 def test_a_count_that_will_do_stays(current: int, wanted: Wanted, patched: int | None):
-    with FakeCluster(objects={CHAT: sized(current)}) as cluster:
+    with FakeCluster(objects={SET: {}, CHAT: sized(current)}) as cluster:
         scale(ClusterApi(cluster.access, cluster.environment), "llm", {"chat": wanted})
+    # The job that parks counts from there.
+    assert len(woken(cluster)) == (current == 0 and patched is not None)
     expected = [] if patched is None else [{"spec": {"replicas": patched}}]
     assert patches(cluster) == expected
 
 
 def test_a_set_that_has_just_been_made_is_waited_for():
-    with FakeCluster(objects={CHAT: sized(0)}, refusals={CHAT: [404, 503, 409]}) as cluster:
+    with FakeCluster(
+        objects={SET: {}, CHAT: sized(0)}, refusals={CHAT: [404, 503, 409]}
+    ) as cluster:
         api = ClusterApi(cluster.access, cluster.environment)
         scale(api, "llm", {"chat": Wanted(1)}, pause=lambda _: None)
     assert patches(cluster) == [{"spec": {"replicas": 1}}]
@@ -73,7 +82,7 @@ def test_what_is_refused_is_not_asked_for_again():
 def test_the_output_is_one_line_that_load_does_not_change(capsys: pytest.CaptureFixture[str]):
     lines: list[str] = []
     for current in (0, 3):
-        with FakeCluster(objects={CHAT: sized(current)}) as cluster:
+        with FakeCluster(objects={SET: {}, CHAT: sized(current)}) as cluster:
             more = {
                 "LLM_ENDPOINT_NAMESPACE": "llm",
                 "LLM_ENDPOINT_SCALE": '{"chat": {"replicas": 1, "most": 4}}',

@@ -45,6 +45,7 @@ class Fake:
     account: Path
     activity: object = None
     replicas: dict[str, int] = field(default_factory=lambda: {"chat": 2, "embeddings": 1})
+    metadata: dict[str, Any] = field(default_factory=dict)
     refuses: str = ""
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -97,6 +98,9 @@ def handler(fake: Fake) -> type[BaseHTTPRequestHandler]:
                 return
             if body is not None and "spec" in body:
                 fake.replicas[name] = body["spec"]["replicas"]
+            if not self.path.endswith("/scale") and body is None:
+                self.answer({"kind": "StatefulSet", "metadata": fake.metadata})
+                return
             count = fake.replicas[name]
             self.answer({"kind": "Scale", "spec": {"replicas": count} if count else {}})
 
@@ -237,8 +241,8 @@ def test_an_answer_that_can_not_be_parks_nothing(fake: Fake, answer: object):
     ("changed", "why"),
     [
         ({"active": 1}, "1 requests are being answered"),
-        ({"ready_since": None}, "the endpoint is not ready"),
-        ({"now": 1_500}, "the gateway's clock ran backwards"),
+        ({"active": 1, "ready_since": None}, "1 requests are being answered"),
+        ({"now": 1_500}, "a clock ran backwards"),
         ({"now": IDLE["now"] - 1}, "idle for 29 of 30 min"),
         ({"ready_since": IDLE["now"] - 60}, "idle for 1 of 30 min"),
         ({"last_request": IDLE["now"] - 120}, "idle for 2 of 30 min"),
@@ -256,6 +260,42 @@ def test_an_endpoint_that_nobody_ever_asked_is_idle_since_it_was_ready():
     assert never == Activity(1_000, None, 0, IDLE["now"])
     assert why_not(never, 30) is None
     assert why_not(never, 100) is not None
+
+
+MADE, WOKEN = "1970-01-01T01:00:00Z", "1970-01-01T02:00:00+00:00"
+STARTING = (30 + 180) * 60
+
+
+@pytest.mark.parametrize(
+    ("annotations", "last_request", "since"),
+    [
+        ({}, None, 3600),
+        ({"llm-endpoint/woken-at": WOKEN}, None, 7200),
+        ({"llm-endpoint/woken-at": WOKEN}, 9000, 9000),
+    ],
+)
+def test_servers_that_never_get_ready_are_parked_in_the_end(
+    fake: Fake, capsys, annotations: dict[str, str], last_request: int | None, since: int
+):
+    fake.metadata = {"creationTimestamp": MADE, "annotations": annotations}
+    unready = {"ready_since": None, "last_request": last_request, "active": 0}
+    fake.activity = {**unready, "now": since + STARTING - 1}
+    assert fake.run() == 0
+    told = "nothing is parked: the endpoint is not ready; idle for 209 of 210 min\n"
+    assert capsys.readouterr().out == told
+    assert fake.patched() == []
+    fake.activity = {**unready, "now": since + STARTING}
+    assert fake.run() == 0
+    assert capsys.readouterr().out == "not ready, and not asked: parked chat, embeddings\n"
+    assert fake.replicas == {"chat": 0, "embeddings": 0}
+
+
+@pytest.mark.parametrize("metadata", [{}, {"creationTimestamp": "yesterday"}])
+def test_servers_of_an_unknown_age_are_not_parked(fake: Fake, metadata: dict[str, Any]):
+    fake.metadata = metadata
+    fake.activity = {**IDLE, "ready_since": None, "now": 10**9}
+    assert fake.run() == 1
+    assert fake.patched() == []
 
 
 @pytest.mark.parametrize(

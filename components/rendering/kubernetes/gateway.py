@@ -73,6 +73,8 @@ _ENDING_SECONDS = 5
 
 _GATEWAY_MIB = 256
 """What the key checker takes beside the bodies that it holds."""
+_BODIES_MIB = 1024
+"""The most that bodies may take, on a system node of 6 GB: few have the size that is allowed."""
 _CADDY = Resources(50, 64, 1000, 256)
 _PACKAGES = Resources(100, 128, 1000, 512)
 _MODULES = (GATEWAY_MODULE, PACKAGES_MODULE)
@@ -208,7 +210,7 @@ def _files_of(kind: str, name: str, paths: dict[str, str]) -> dict[str, object]:
 
 
 def _key_checker(plan: PodPlan) -> dict[str, object]:
-    held = plan.limits.active_requests * plan.limits.body_bytes // MIB
+    held = min(plan.limits.active_requests * plan.limits.body_bytes // MIB, _BODIES_MIB)
     return container(
         "gateway",
         plan.images.python,

@@ -18,7 +18,7 @@ PODS, SERVICES = "pods", "services"
 """Names of the ranges beside the nodes' own."""
 DELETE_TIMEOUT = "20m"
 """GKE collects firewall rules and endpoint groups some time after what needed them is gone, and a
-network that has any can't be deleted."""
+network that has any can't be deleted: where Google refuses it at once, another destroy goes on."""
 
 
 @dataclass(frozen=True)

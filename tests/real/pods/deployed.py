@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from cluster.api import Api, Object, Objects
+from cluster.api import Api, Object, Objects, holds
 from cluster.plane import ControlPlane
 
 from components.rendering.kubernetes import names
@@ -30,6 +30,12 @@ CRON_JOB, JOB = "batch/v1/CronJob", "batch/v1/Job"
 POD, CLAIM, VOLUME = "v1/Pod", "v1/PersistentVolumeClaim", "v1/PersistentVolume"
 ADDRESS = "203.0.113.10"
 """The address of a load balancer, in this cloud of no clouds."""
+
+BALANCED = {"expose": "load_balancer", "allowed_cidrs": "203.0.113.0/24"}
+EMBEDDINGS = {"embeddings_model": "OpenVINO/Qwen3-Embedding-0.6B-int8-ov"}
+SCALED = {"replicas": "2", "max_replicas": "3", "max_nodes": "3"}
+ALL = {**BALANCED, **EMBEDDINGS, **SCALED, "idle_minutes": "30"}
+"""Two pods of the chat model, one of embeddings, a load balancer, an autoscaler and parking."""
 
 _MODEL = "OpenVINO/Qwen3-8B-int4-ov@5c47abf4b8e12ebe8e99745bb0c1ec17e0c0abcc"
 _SECONDS = 120
@@ -154,3 +160,58 @@ def _amount(container: Mapping[str, Any], resource: str) -> int:
         if text.endswith(unit):
             return int(text[:-2]) * size
     return int(text)
+
+
+def ready(endpoint: Endpoint) -> set[str]:
+    """Return the names of the servers' pods that are ready and stay."""
+    return {
+        name
+        for server in endpoint.plan.servers
+        for name, pod in endpoint.pods(server.name).items()
+        if "deletionTimestamp" not in pod["metadata"] and holds(pod, "Ready")
+    }
+
+
+def wait_until_ready(endpoint: Endpoint, pods: set[str]) -> None:
+    """Wait until these servers' pods are there and ready, and no others are there."""
+    endpoint.api.wait_for(f"the pods {pods}", lambda: ready(endpoint) == pods, 60)
+    servers = {server.name for server in endpoint.plan.servers}
+
+    def there() -> set[str]:
+        return {name for server in servers for name in endpoint.pods(server)}
+
+    endpoint.api.wait_for("no other pods", lambda: there() == pods, 60)
+
+
+def wait_for_gateway(endpoint: Endpoint) -> Object:
+    """Return the gateway's one pod, once it is ready."""
+
+    def found() -> Object | None:
+        pods = [pod for pod in endpoint.pods(names.GATEWAY).values() if holds(pod, "Ready")]
+        return pods[0] if len(pods) == 1 else None
+
+    return endpoint.api.wait_for("the gateway", found)
+
+
+def node_of(pod: Object) -> str:
+    return pod["spec"].get("nodeName", "")
+
+
+def addresses(endpoint: Endpoint, service: str, port: int) -> set[str]:
+    """Return the addresses behind `service`, which all have that port."""
+    found: set[str] = set()
+    labels = f"kubernetes.io/service-name={service}"
+    for piece in endpoint.api.list("discovery.k8s.io/v1/EndpointSlice", endpoint.namespace, labels):
+        assert {one["port"] for one in piece["ports"] or ()} <= {port}
+        for one in piece["endpoints"] or ():
+            if one["conditions"]["ready"]:
+                found.update(one["addresses"])
+    return found
+
+
+def token_of(endpoint: Endpoint, account: str) -> str:
+    """Return a token of that service account, as the kubelet gets one for a pod."""
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    kind = "v1/ServiceAccount"
+    made = endpoint.api.create(kind, endpoint.namespace, account, "token", body)
+    return made["status"]["token"]

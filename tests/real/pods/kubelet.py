@@ -31,12 +31,17 @@ Connect = Callable[[str, str, int], Socket]
 
 
 class Kubelets:
-    """Serves for every node at the Unix socket `place`, for a `with` statement."""
+    """Serves for every node at the Unix socket `place`, for a `with` statement.
 
-    def __init__(self, place: Path, logs: Logs, connect: Connect) -> None:
+    `logs` and `connect` say what runs; until they are given nothing does.
+    """
+
+    logs: Logs
+    connect: Connect
+
+    def __init__(self, place: Path) -> None:
         self.place = place
-        self._logs = logs
-        self._connect = connect
+        self.logs, self.connect = _no_log, _no_connection
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -86,7 +91,7 @@ class Kubelets:
 
     async def _log(self, request: web.Request) -> web.Response:
         where = request.match_info
-        text = self._logs(where["namespace"], where["pod"], where["container"])
+        text = self.logs(where["namespace"], where["pod"], where["container"])
         if text is None:
             return web.Response(status=400, text=f"container {where['container']} has not begun")
         return web.Response(text=text)
@@ -98,9 +103,7 @@ class Kubelets:
         for channel in (0, 1):
             await ws.send_bytes(bytes([channel]) + port.to_bytes(2, "little"))
         try:
-            made = await asyncio.to_thread(
-                self._connect, where["namespace"], where["pod"], port
-            )
+            made = await asyncio.to_thread(self.connect, where["namespace"], where["pod"], port)
         except OSError as error:
             await ws.send_bytes(b"\1" + str(error).encode())
             await ws.close()
@@ -124,6 +127,14 @@ class Kubelets:
             writer.close()
             task.cancel()
         return ws
+
+
+def _no_log(_namespace: str, _pod: str, _container: str) -> None:
+    return None
+
+
+def _no_connection(_namespace: str, pod: str, _port: int) -> Socket:
+    raise ConnectionRefusedError(f"pod {pod} does not run")
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -28,7 +28,9 @@ def pool_node(plane: ControlPlane, name: str, plan: PodPlan) -> HollowNode:
 def _node(
     plane: ControlPlane, name: str, machine: str, labels: dict[str, str], taints: list[str]
 ) -> HollowNode:
-    room = allocatable(find_machine_type(machine))
+    known = find_machine_type(machine)
+    assert known is not None
+    room = allocatable(known)
     return HollowNode(
         plane,
         name,

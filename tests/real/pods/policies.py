@@ -95,5 +95,3 @@ def _selects(selector: Object, labels: Mapping[str, Any]) -> bool:
 def stranger(namespace: str) -> Object:
     """Return a pod of somebody else's, as far as policies look at one."""
     return {"metadata": {"name": "stranger", "namespace": namespace, "labels": {"app": "other"}}}
-
-

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import itertools
-import os
 import shutil
 import socket
 import threading
@@ -68,7 +67,8 @@ class Pod:
 class Runner:
     """Runs the pods of `namespace`, for a `with` statement. `images` are by their references.
 
-    `internet` are variables by which init containers find package index and hub. `started` counts the processes that were started, by pod and container.
+    `internet` are variables by which init containers find package index and hub. `started` has
+    every process that was started, by pod and container, and `problems` what went wrong.
     """
 
     def __init__(
@@ -263,9 +263,7 @@ class Runner:
             found = api.need("v1/Service", service, self._namespace)
             (named,) = [one["name"] for one in found["spec"]["ports"] if one["port"] == port]
             labels = f"kubernetes.io/service-name={service}"
-            for piece in api.list(
-                "discovery.k8s.io/v1/EndpointSlice", self._namespace, labels
-            ):
+            for piece in api.list("discovery.k8s.io/v1/EndpointSlice", self._namespace, labels):
                 (number,) = [p["port"] for p in piece["ports"] or () if p["name"] == named] or [0]
                 for endpoint in piece["endpoints"] or ():
                     if not endpoint["conditions"]["ready"]:
@@ -377,7 +375,7 @@ class Runner:
         self._mark(pod.name, ready=True)
         for place in pod.folder.glob("root-*"):
             with suppress(OSError):
-                os.rmdir(place) if place.is_dir() else place.unlink()
+                place.rmdir() if place.is_dir() else place.unlink()
         shutil.rmtree(pod.folder / "volumes", ignore_errors=True)
 
 

@@ -182,7 +182,7 @@ def _script(
     for name in _LINKS:
         place = Path("/") / name
         if place.is_symlink():
-            lines.append(f"ln -s {_quoted(os.readlink(place))} {name}")
+            lines.append(f"ln -s {_quoted(place.readlink())} {name}")
         elif place.is_dir():
             lines += _bind(f"/{name}", place, writable=False)
     for place in map(Path, _SYSTEM):

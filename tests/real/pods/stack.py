@@ -126,12 +126,7 @@ def deployed_stack(folder: Path) -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="pods-") as name:
         short = Path(name)
         short.chmod(0o711)
-        ways: list[Runner] = []
-        kubelets = Kubelets(
-            short / "kubelets",
-            lambda *what: ways[0].log(*what),
-            lambda *what: ways[0].connect(*what),
-        )
+        kubelets = Kubelets(short / "kubelets")
         hub = FakeHub()
         for repository in (CHAT, EMBEDDER):
             hub.put(repository, _REPOSITORY)
@@ -141,7 +136,7 @@ def deployed_stack(folder: Path) -> Iterator[Stack]:
                 images = _images(short)
                 internet = _internet(hub)
                 with Runner(plane, NAMESPACE, short / "pods", images, internet) as runner:
-                    ways.append(runner)
+                    kubelets.logs, kubelets.connect = runner.log, runner.connect
                     with _deployed(folder, plane, runner, hub) as stack:
                         yield stack
         finally:
@@ -149,9 +144,7 @@ def deployed_stack(folder: Path) -> Iterator[Stack]:
 
 
 @contextmanager
-def _deployed(
-    folder: Path, plane: ControlPlane, runner: Runner, hub: FakeHub
-) -> Iterator[Stack]:
+def _deployed(folder: Path, plane: ControlPlane, runner: Runner, hub: FakeHub) -> Iterator[Stack]:
     made = emulated_cloud.make(folder, ADDRESS)
     plan = planned(STACK, **SETTINGS)
     assert plan.namespace == NAMESPACE
