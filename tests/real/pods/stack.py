@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -184,15 +185,21 @@ def _images(folder: Path) -> dict[str, Image]:
     shutil.copy(caddy_program(), caddy / "caddy")
     engine = folder / "ovms" / "bin"
     engine.mkdir(parents=True)
-    places = os.pathsep.join(str(ROOT / part) for part in ("tests/real", "tests/unit", "."))
+    # Under names of their own: a checkout below /tmp would lie behind the container's.
+    places = (
+        *(f"/opt/checkout/{part}" for part in ("tests/real", "tests/unit", "")),
+        "/opt/packages",
+    )
+    interpreter = base / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     (engine / "ovms").write_text(
         "#!/bin/sh\n"
-        f"export PYTHONPATH={shlex.quote(places)} PYTHONDONTWRITEBYTECODE=1\n"
-        f'exec {shlex.quote(sys.executable)} -m pods.engine "$@"\n'
+        f"export PYTHONPATH={':'.join(places)} PYTHONDONTWRITEBYTECODE=1\n"
+        f'exec {shlex.quote(str(interpreter))} -m pods.engine "$@"\n'
     )
     for program in (caddy / "caddy", engine / "ovms"):
         program.chmod(0o755)
-    own = {str(place): place for place in dict.fromkeys((base, Path(sys.prefix), ROOT))}
+    packages = Path(sysconfig.get_path("purelib"))
+    own = {str(base): base, "/opt/checkout": ROOT, "/opt/packages": packages}
     return {
         support_images().python: Image(python),
         support_images().caddy: Image({"/usr/local": caddy.parent}),
