@@ -225,7 +225,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if not current")
     check = parser.parse_args(arguments).check
     stale: list[str] = []
-    for path, text in generated().items():
+    documents = generated()
+    for path, text in documents.items():
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         stale.append(str(path.relative_to(CHECKOUT)))
@@ -234,6 +235,8 @@ def main(arguments: list[str]) -> int:
             path.write_text(text, encoding="utf-8")
     for document in stale:
         print(f"{document} {'is not current' if check else 'was renewed'}", file=sys.stderr)
+    if not stale:
+        print(f"all {len(documents)} files are current")
     return 1 if check and stale else 0
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from components.settings import NAMESPACE, ConfigurationError, Settings
+from components.settings import NAMESPACE, ConfigurationError, GkeOvmsSettings, Settings
 from scripts.stack_file import file_of, raw_values
 from stacks import HERE, choose
 
@@ -73,9 +73,25 @@ def rendered(stack: str, given: Mapping[str, str]) -> Mapping[str, str]:
         _note(f"{program.name} puts no files on a machine: it runs where pulumi does")
         return {}
     try:
-        return files(settings, short)
+        shown = files(settings, short)
+        if isinstance(settings, GkeOvmsSettings):
+            _note_replicas(settings, short)
+        return shown
     except ValueError as error:
         raise RenderError(f"{stack} can't be rendered: {error}") from None
+
+
+def _note_replicas(settings: GkeOvmsSettings, stack: str) -> None:
+    """Say how many pods there will be: what scales them writes that, and no file."""
+    from stacks.gke_ovms import plan
+
+    planned = plan(settings, stack)
+    counts = [
+        f"{one.name} {0 if planned.parked else one.replicas}"
+        + (f" to {one.most_replicas}" if one.most_replicas and not planned.parked else "")
+        for one in planned.servers
+    ]
+    _note(f"replicas: {', '.join(counts)}: set by up, not in the files")
 
 
 def write_tree(files: Mapping[str, str], folder: Path) -> None:

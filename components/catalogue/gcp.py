@@ -127,6 +127,8 @@ def check_zone(zone: str) -> str | None:
         regions = {zone, zone.rpartition("-")[0]} & known.zones.keys()
         if regions:
             region = regions.pop()
+            if region == zone:
+                raise CatalogueError(f"that is a region; its zones are {_zones(region)}")
             raise CatalogueError(f"that is no zone of {region}: its zones are {_zones(region)}")
         raise CatalogueError(f"that is no zone, such as europe-west4-a{_meant_zone(zone)}")
     region = region_of(zone)
@@ -191,8 +193,8 @@ def find_machine_type(name: str) -> MachineType | None:
 _ELSEWHERE = {
     "gpu": "that is a machine with GPUs, and this serves on processors: take e2-standard-16",
     "tpu": "that is a machine with TPUs, and this serves on processors: take e2-standard-16",
-    "arm": "that is an Arm machine, and what is put on the machine was built and booted for x86-64 "
-    "alone: take t2d-standard-16",
+    "arm": "that is an Arm machine, and what runs on it here is built for x86-64 alone: take "
+    "t2d-standard-16",
     "shared": "that machine has less than one core: take e2-standard-4 or more",
 }
 

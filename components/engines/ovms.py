@@ -69,6 +69,9 @@ TURNS_PARSERS_OFF = Version(2026, 3)
 """From here on parsers are found by the chat template, unless `NO_PARSER` says that there is none.
 Which one was found, if any, only the server's log tells."""
 
+FINDS_POOLING = Version(2026, 3)
+"""From here on the pooling is found in the model's own files. Earlier ones take `CLS` for it."""
+
 _PARSER_FLAGS = Version(2025, 3)
 """The first release with `--tool_parser` and `--reasoning_parser`."""
 
@@ -183,6 +186,23 @@ def parsers_for(repo: str, version: Version | None) -> Parsers:
         found.tool if found.tool in tool_parsers(version) else None,
         found.reasoning if found.reasoning in reasoning_parsers(version) else None,
     )
+
+
+_POOLING_FAMILIES: tuple[tuple[str, str | None], ...] = (
+    (r"rerank", None),
+    (r"qwen-?3-embedding|gte-qwen|e5-mistral|bge-en-icl|bge-multilingual-gemma", "LAST"),
+    (r"^bge-|^gte-.*-v1\.5|^gte-multilingual-base", "CLS"),
+    (r"^all-(?:minilm|mpnet|distilroberta)-|^(?:multilingual-)?e5-(?:small|base|large)", "MEAN"),
+)
+"""By a model's name, the first that fits: how the vectors of its tokens become one. Those of the
+server's own demo (demos/embeddings/README.md), and what their authors' `1_Pooling/config.json` has.
+"""
+
+
+def pooling_for(repo: str) -> str | None:
+    """Return the pooling of the family that a repository's name tells; None where it tells none."""
+    name = repo.lower().replace("_", "-")
+    return next((pooling for family, pooling in _POOLING_FAMILIES if re.search(family, name)), None)
 
 
 _RESERVED = frozenset(

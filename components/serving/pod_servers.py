@@ -98,10 +98,12 @@ def _embeddings_server(
     settings: GkeOvmsSettings, model: str, pod: TunedPod, image: PodImage
 ) -> PodServer:
     if pod.llama is None:
+        model_id = pod_model_id(settings.engine, model)
         options = ovms.OvmsOptions(
-            model_id=pod_model_id(settings.engine, model),
+            model_id=model_id,
             slots=pod.slots,
             task=ovms.Task.EMBEDDINGS,
+            pooling=ovms.pooling_for(model_id),
         )
         launch = ovms.launch(options)
     else:

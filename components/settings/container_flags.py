@@ -50,6 +50,6 @@ def reserved(engine: str, words: Iterable[str]) -> str | None:
     are, them, they = ("is", "it", "it") if len(names) == 1 else ("are", "them", "they")
     said = (
         f"{', '.join(names)} {are} not for engine_flags: another key sets {them}, or {they} would "
-        "open the machine"
+        "open the server"
     )
     return f"{said}; {', '.join(keys)}" if keys else said

@@ -99,6 +99,16 @@ class GcpSettings(ServedSettings):
         """The region of the zone."""
         return region_of(self.zone)
 
+    @property
+    def takes_a_domain(self) -> bool:
+        """Whether clients may ask for the endpoint by a domain."""
+        return True
+
+    @property
+    def takes_a_network(self) -> bool:
+        """Whether machines are put into a network that is named."""
+        return True
+
     def all_zones(self) -> tuple[str, ...]:
         """Return the zone, and those that may take its place, each once."""
         return (self.zone,)
@@ -133,7 +143,7 @@ def _elsewhere(settings: GcpSettings, region: str) -> list[str]:
 
 
 def _subnetwork_has_a_network(settings: GcpSettings) -> Iterator[Problem]:
-    if settings.subnetwork is None or settings.network is not None:
+    if settings.subnetwork is None or settings.network is not None or not settings.takes_a_network:
         return
     yield Problem("network", "the subnetwork that is given (subnetwork) lies in a network")
 
@@ -154,7 +164,7 @@ def _subnetwork_is_in_the_region(settings: GcpSettings) -> Iterator[Problem]:
 
 
 def _dns_zone_has_a_domain(settings: GcpSettings) -> Iterator[Problem]:
-    if settings.dns_zone is None or settings.domain is not None:
+    if settings.dns_zone is None or settings.domain is not None or not settings.takes_a_domain:
         return
     yield Problem(
         "dns_zone",
@@ -165,7 +175,7 @@ def _dns_zone_has_a_domain(settings: GcpSettings) -> Iterator[Problem]:
 
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[GcpSettings], Iterator[Problem]]], ...] = (
     (("gcp:region", "gcp:zone", "zones"), _region_is_the_zones),
-    (("network", "subnetwork"), _subnetwork_has_a_network),
+    (("network", "subnetwork", "cluster"), _subnetwork_has_a_network),
     (("subnetwork", "gcp:zone", "zones"), _subnetwork_is_in_the_region),
-    (("dns_zone", "domain"), _dns_zone_has_a_domain),
+    (("dns_zone", "domain", "expose"), _dns_zone_has_a_domain),
 )

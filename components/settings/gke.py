@@ -29,10 +29,7 @@ _TAKEN_NAMESPACE = re.compile(r"default|(?:kube|gke|gmp|google)-.*")
 _STORAGE_CLASS = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _DISK_TYPE = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _NEWEST_DISK = "hyperdisk-balanced"
-_OTHER_MACHINES = {
-    "GPUs": "that is a machine with GPUs, and this program serves on processors",
-    "TPUs": "that is a machine with TPUs, and this program serves on processors",
-}
+_MACHINE_TO_TAKE = re.compile(r": take [a-z0-9]+-[a-z0-9-]+(?: or more)?$")
 
 
 def _cluster(value: str) -> str:
@@ -57,9 +54,7 @@ def _node_type(value: str, instead: str) -> str:
     try:
         find_machine_type(value)
     except CatalogueError as error:
-        other = (said for word, said in _OTHER_MACHINES.items() if word in str(error))
-        said = next(other, None)
-        raise ValueError(str(error) if said is None else f"{said}: take {instead}") from None
+        raise ValueError(_MACHINE_TO_TAKE.sub(f": take {instead}", str(error))) from None
     return value
 
 
@@ -182,7 +177,8 @@ class GkeSettings(GcpSettings):
         default=1,
         ge=1,
         le=100,
-        description="Pods that serve the model, each with a disk and a copy of the model.",
+        description="Pods that serve the model, each with a disk and a copy of the model; the "
+        "fewest, once `max_replicas` is set.",
     )
     max_replicas: int | None = Field(
         default=None,
@@ -221,7 +217,8 @@ class GkeSettings(GcpSettings):
     ] = Field(
         default=(),
         description="Who may come to an endpoint that is exposed: ranges of addresses as in "
-        "`203.0.113.7/32`, or the word `world` for everybody.",
+        "`203.0.113.7/32`, or the word `world` for everybody. Not with `expose internal`, and "
+        "needed otherwise.",
         examples=["$(curl -s https://checkip.amazonaws.com)/32"],
     )
     tls: Annotated[Literal["own_ca"], BeforeValidator(_own_ca)] = Field(
@@ -231,14 +228,15 @@ class GkeSettings(GcpSettings):
     )
     domain: Annotated[str, AfterValidator(network.domain)] | None = Field(
         default=None,
-        description="The endpoint's DNS name, where it is exposed. Unset: its address.",
+        description="The endpoint's DNS name, where it is exposed. Unset: its address, with "
+        "`load_balancer`; a `gateway` needs one.",
     )
     idle_minutes: int = Field(
         default=NEVER,
         ge=NEVER,
         le=7 * 24 * 60,
         description="Minutes without a request after which the models' pods, and with them their "
-        "nodes, go; the next `up` brings them back. `0`: never.",
+        "nodes, go; the next `up` brings them back. `0`, never, or from 5.",
     )
     cache_gb: int | None = Field(
         default=None,
@@ -266,6 +264,16 @@ class GkeSettings(GcpSettings):
     def owns_cluster(self) -> bool:
         """Whether the cluster is made, rather than there already."""
         return self.cluster is None
+
+    @property
+    def takes_a_domain(self) -> bool:
+        """Whether clients may ask for the endpoint by a domain."""
+        return self.expose != "internal"
+
+    @property
+    def takes_a_network(self) -> bool:
+        """Whether machines are put into a network that is named: a cluster has one already."""
+        return self.owns_cluster
 
     @property
     def owns_network(self) -> bool:

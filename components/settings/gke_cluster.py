@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from components.catalogue.gcp import catalogue, not_offered, region_of
+from components.catalogue.gcp import (
+    MachineType,
+    catalogue,
+    find_machine_type,
+    not_offered,
+    region_of,
+)
 from components.catalogue.gke import (
     HYPERDISK_CLASS,
     boot_disk_types,
@@ -24,6 +30,9 @@ _OF_A_CLUSTER_THAT_IS_MADE = (
     *("nat", "network", "subnetwork"),
 )
 _GATEWAY_CPUS, _GATEWAY_MEMORY_GB = 1, 1
+_LONGEST_CERTIFIED = 63
+"""Characters of a domain: cloud.google.com/kubernetes-engine/docs/how-to/managed-certs, of another
+kind of certificate that Google signs; of Certificate Manager's no limit is documented."""
 _EXPOSED = "scripts/pulumi config set expose load_balancer"
 
 
@@ -56,14 +65,23 @@ def _keys_are_for_this_cluster(settings: GkeSettings) -> Iterator[Problem]:
     if settings.owns_cluster:
         return
     fields = type(settings).model_fields
-    for key in _OF_A_CLUSTER_THAT_IS_MADE:
-        # `nat false` asks for nothing.
-        if getattr(settings, key) not in (fields[key].default, False):
-            yield Problem(
-                key,
-                "it is for a cluster that is made, and cluster names one that is there",
-                f"scripts/pulumi config rm {key}, or scripts/pulumi config rm cluster",
-            )
+    # `nat false` asks for nothing.
+    asked = [
+        key
+        for key in _OF_A_CLUSTER_THAT_IS_MADE
+        if getattr(settings, key) not in (fields[key].default, False)
+    ]
+    for key in asked:
+        beside = key == "network" and "subnetwork" in asked
+        if key == "subnetwork" and "network" in asked:
+            continue
+        also = " && scripts/pulumi config rm subnetwork" if beside else ""
+        yield Problem(
+            key,
+            f"it is for a cluster that is made{', as is subnetwork' if beside else ''}, and "
+            "cluster names one that is there",
+            f"scripts/pulumi config rm {key}{also}, or scripts/pulumi config rm cluster",
+        )
 
 
 def _nodes_reach_the_internet(settings: GkeSettings) -> Iterator[Problem]:
@@ -80,19 +98,31 @@ def _nodes_reach_the_internet(settings: GkeSettings) -> Iterator[Problem]:
 def _nodes_are_offered(settings: GkeSettings) -> Iterator[Problem]:
     machine = settings.machine()
     said = machine and not_offered(machine, settings.region)
-    if said:
-        yield Problem("node_machine_type", f"{said} (gcp:zone)", _another("node_machine_type"))
+    if machine and said:
+        steps = _another("node_machine_type", machine, settings)
+        yield Problem("node_machine_type", f"{said} (gcp:zone)", steps)
 
 
 def _system_node_is_offered(settings: GkeSettings) -> Iterator[Problem]:
     machine = settings.system_machine()
     said = machine and settings.owns_cluster and not_offered(machine, settings.region)
-    if said:
-        yield Problem("system_machine_type", f"{said} (gcp:zone)", _another("system_machine_type"))
+    if machine and said:
+        steps = _another("system_machine_type", machine, settings)
+        yield Problem("system_machine_type", f"{said} (gcp:zone)", steps)
 
 
-def _another(key: str) -> str:
-    return f"scripts/pulumi config set {key} VALUE, or scripts/pulumi config set gcp:zone VALUE"
+def _another(key: str, machine: MachineType, settings: GkeSettings) -> str:
+    """Return the commands for the usual machine type, where the region has it, and a zone."""
+    usual = str(type(settings).model_fields[key].default)
+    found = find_machine_type(usual)
+    there = found is not None and not_offered(found, settings.region) is None
+    regions = sorted(machine.series.regions)
+    part = settings.region.partition("-")[0]
+    near = next((name for name in regions if name.startswith(part)), regions[0])
+    return (
+        f"scripts/pulumi config set {key} {usual if there else 'VALUE'}, or "
+        f"scripts/pulumi config set gcp:zone {_zone_in(near)}"
+    )
 
 
 def _system_node_has_room(settings: GkeSettings) -> Iterator[Problem]:
@@ -169,6 +199,13 @@ def _what_is_internal_is_asked_for_from_inside(settings: GkeSettings) -> Iterato
             "expose is 'internal', where clients ask for the Service by its name in the cluster",
             f"scripts/pulumi config rm domain, or {_EXPOSED}",
         )
+    if settings.dns_zone is not None:
+        yield Problem(
+            "dns_zone",
+            "expose is 'internal', where it has no effect: clients ask for the Service by its name "
+            "in the cluster, and no record is made",
+            f"scripts/pulumi config rm dns_zone, or {_EXPOSED}",
+        )
 
 
 def _what_is_exposed_says_to_whom(settings: GkeSettings) -> Iterator[Problem]:
@@ -200,6 +237,18 @@ def unseen(settings: GkeSettings) -> Iterator[str]:
             f"allowed_cidrs holds {', '.join(six)}, and the endpoint has an IPv4 address alone: "
             "who comes from there comes by IPv4"
         )
+    path = settings.cluster_path()
+    if path is not None and path[1] not in {settings.zone, settings.region}:
+        yield (
+            f"cluster {path[2]} lies in {path[1]}, and the models' nodes go to gcp:zone, "
+            f"{settings.zone}: traffic between the two is billed, and either may fail alone"
+        )
+    if settings.expose == "gateway" and len(settings.domain or "") > _LONGEST_CERTIFIED:
+        yield (
+            f"domain {settings.domain} has {len(settings.domain or '')} characters, and GKE's "
+            f"documentation of certificates that Google signs names {_LONGEST_CERTIFIED} as the "
+            "most: it may be refused"
+        )
     if settings.owns_cluster and settings.network is not None and settings.nat is None:
         yield (
             f"network {settings.network}: the nodes have no addresses of their own and no Cloud "
@@ -219,14 +268,22 @@ def unseen(settings: GkeSettings) -> Iterator[str]:
     }
     for key, (machine, name) in unknown.items():
         if machine is None:
-            yield _unknown_machine(key, name)
+            yield (
+                f"the catalogue does not know the machine type {name} ({key}): whether it is "
+                "there, which disks it takes and what fits it is not checked"
+            ) + (_guessed_disks(settings) if key == "node_machine_type" else "")
 
 
-def _unknown_machine(key: str, name: str) -> str:
-    return (
-        f"the catalogue does not know the machine type {name} ({key}): whether it is there, which "
-        "disks it takes and what fits it is not checked"
-    )
+def _guessed_disks(settings: GkeSettings) -> str:
+    """Return in words which disks such nodes are given that nobody has named."""
+    guesses = {
+        "boot disks": ("node_disk_type", settings.node_disk_type, settings.node_disk),
+        "volumes": ("storage_class", settings.storage_class, settings.volume_class),
+    }
+    said = [
+        f"{what} {guess} ({key})" for what, (key, set_to, guess) in guesses.items() if not set_to
+    ]
+    return f"; a guess, to be set where it is wrong: {' and '.join(said)}" if said else ""
 
 
 CHECKS: tuple[tuple[tuple[str, ...], Callable[[GkeSettings], Iterator[Problem]]], ...] = (
@@ -240,7 +297,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[[GkeSettings], Iterator[Problem]]]
     (("node_machine_type", "storage_class"), _volumes_are_the_machines),
     (("node_machine_type", "spot"), _spot_is_offered),
     (("replicas", "max_replicas"), _replicas_have_an_order),
-    (("expose", "allowed_cidrs", "domain"), _what_is_internal_is_asked_for_from_inside),
+    (("expose", "allowed_cidrs", "domain", "dns_zone"), _what_is_internal_is_asked_for_from_inside),
     (("expose", "allowed_cidrs"), _what_is_exposed_says_to_whom),
     (("expose", "domain"), _gateway_has_a_domain),
 )

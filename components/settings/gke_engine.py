@@ -30,6 +30,10 @@ OF_ONE_ENGINE = {
 _ENGINES = (ovms.NAME, llama_cpp.NAME)
 _GOOD_MODEL = "OpenVINO/Qwen3-8B-int4-ov"
 _GOOD_EMBEDDINGS = "OpenVINO/Qwen3-Embedding-0.6B-int8-ov"
+_GOOD_GGUF = {
+    "model": "bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M",
+    "embeddings_model": "Qwen/Qwen3-Embedding-0.6B-GGUF:Q8_0",
+}
 
 _OTHER_FORMATS = {
     **dict.fromkeys(("awq", "gptq", "exl2", "bnb", "nvfp4", "safetensors"), "safetensors"),
@@ -119,17 +123,31 @@ def _not_llama_cpps_model(key: str, value: str, good: str) -> Iterator[Problem]:
         key,
         f"its name tells of OpenVINO's format, as that of {good} does, and llama.cpp loads GGUF "
         "files, owner/repo:file.gguf or owner/repo:QUANT",
-        f"scripts/pulumi config set engine {ovms.NAME}, or scripts/pulumi config set {key} VALUE",
+        f"scripts/pulumi config set engine {ovms.NAME}, or scripts/pulumi config set {key} "
+        f"{_GOOD_GGUF[key]}",
     )
 
 
 def _ovms_embeds_by_another_model(settings: GkeOvmsSettings) -> Iterator[Problem]:
-    if settings.engine != ovms.NAME or settings.embeddings_model != settings.model:
+    if settings.engine != ovms.NAME or settings.embeddings_model is None:
+        return
+    chat = parse_model_reference(settings.model)
+    other = parse_model_reference(settings.embeddings_model)
+    if other == chat:
+        said = (
+            "OpenVINO Model Server does one thing with a model, and this one chats (model): it "
+            "takes another repository"
+        )
+    elif isinstance(chat, HubFile) and isinstance(other, HubFile) and chat.repo == other.repo:
+        said = (
+            f"clients ask for it as {other.repo}, the repository's name alone, and so they do for "
+            f"the one that chats, {settings.model} (model): it takes one of another name"
+        )
+    else:
         return
     yield Problem(
         "embeddings_model",
-        "OpenVINO Model Server does one thing with a model, and this one chats (model): it takes "
-        "another repository",
+        said,
         f"scripts/pulumi config set embeddings_model {_GOOD_EMBEDDINGS}, or "
         "scripts/pulumi config rm embeddings_model",
     )
@@ -189,6 +207,7 @@ def unsure(settings: GkeOvmsSettings) -> Iterator[str]:
                 f"whether it serves a folder that it only reads, as {ovms.SERVES_A_FOLDER} and "
                 "later do"
             )
+    yield from _pooling_is_unsure(settings)
     models = {"model": settings.model, "embeddings_model": settings.embeddings_model}
     for key, value in models.items():
         reference = None if value is None else parse_model_reference(value)
@@ -204,6 +223,23 @@ def unsure(settings: GkeOvmsSettings) -> Iterator[str]:
                 f"{key} {shown(str(value))}: llama.cpp loads GGUF files, which its name does not "
                 f"tell of: {value}-GGUF is what a repository that has them is often called"
             )
+
+
+def _pooling_is_unsure(settings: GkeOvmsSettings) -> Iterator[str]:
+    """Yield where an embeddings model may be pooled wrongly, which no answer shows."""
+    if settings.engine != ovms.NAME or settings.embeddings_model is None:
+        return
+    reference, version = parse_model_reference(settings.embeddings_model), ovms_version(settings)
+    if not isinstance(reference, HubFile) or ovms.pooling_for(reference.repo) is not None:
+        return
+    if version is None or version < ovms.FINDS_POOLING:
+        image = "an image of no known version" if version is None else f"version {version}"
+        yield (
+            f"embeddings_model {settings.embeddings_model}: its name does not tell how it is "
+            f"pooled, and with {image} OpenVINO Model Server may take the first token's vector "
+            f"(CLS), which is wrong for many models; {ovms.FINDS_POOLING} and later find it in the "
+            "model's files: take container_image out, or name such an image"
+        )
 
 
 CHECKS: tuple[tuple[tuple[str, ...], Callable[[GkeOvmsSettings], Iterator[Problem]]], ...] = (

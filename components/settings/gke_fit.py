@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from components.models.reference import parse_model_reference, shown
 from components.settings.base import Problem
 from components.settings.gke_engine import kv_type_is_the_engines, models_are_the_engines
 from components.sizing.gpu_fit import Change, Shortfall
+from components.sizing.pod_changes import parts_of
 from components.sizing.pod_fit import model_shortfall, pool_shortfall
 from components.sizing.pod_tuning import need_of
 
@@ -25,16 +27,21 @@ _MODEL_KEYS = (*_POOL_KEYS, "context_tokens", "slots", "kv_type", "kv_cache_gb")
 def _pods_fit_the_nodes(settings: GkeOvmsSettings) -> Iterator[Problem]:
     if any(models_are_the_engines(settings)):
         return
+    wanted = settings.wanted_pods()
+    if any(kv_type_is_the_engines(settings)):
+        wanted = replace(wanted, kv_type=None)
     short = pool_shortfall(
         settings.machine(),
-        settings.wanted_pods(),
+        wanted,
         settings.node_machine_type,
         settings.max_nodes,
+        _region(settings),
     )
     if short is None:
         return
     said = f"{short.said}; {short.offered}" if short.changes else short.said
-    yield Problem(short.key, said, _commands(short.changes))
+    sets = [f"scripts/pulumi config set {key} VALUE" for key in short.unset]
+    yield Problem(short.key, said, _commands(short.changes) or " && ".join(sets) or None)
 
 
 def _model_fits_the_pod(settings: GkeOvmsSettings) -> Iterator[Problem]:
@@ -48,14 +55,19 @@ def _shortfall(settings: GkeOvmsSettings) -> Shortfall | None:
     first = (kv_type_is_the_engines, models_are_the_engines, _pods_fit_the_nodes)
     if any(problem for find in first for problem in find(settings)):
         return None
-    return model_shortfall(settings.machine(), settings.wanted_pods())
+    wanted = settings.wanted_pods()
+    return model_shortfall(settings.machine(), wanted, settings.max_nodes, _region(settings))
+
+
+def _region(settings: GkeOvmsSettings) -> str:
+    """Return the region, "" where the zone is still to be put right."""
+    return settings.region if settings.zone else ""
 
 
 def _commands(changes: Iterable[Change]) -> str | None:
     steps = [
-        f"scripts/pulumi config set {change.key} {change.value}"
-        for change in changes
-        if change.key is not None
+        " && ".join(f"scripts/pulumi config set {part.key} {part.value}" for part in parts_of(one))
+        for one in changes
     ]
     return ", or ".join(steps) or None
 

@@ -100,8 +100,8 @@ class GkeOvmsSettings(GkeSettings):
         Literal["u8", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"] | None
     ) = Field(
         default=None,
-        description="Type of the KV cache's elements: `u8`, `f16`, `bf16` and `f32` are OVMS's, "
-        "and all but `u8` are llama.cpp's. Unset: `u8`, and with llama.cpp from the pod's memory.",
+        description="Type of the KV cache's elements: for `ovms` `u8`, `f16`, `bf16` or `f32`, for "
+        "`llama_cpp` any but `u8`. Unset: `u8`, and with llama.cpp from the pod's memory.",
     )
     kv_cache_gb: int | None = Field(
         default=None,

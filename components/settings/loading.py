@@ -31,13 +31,24 @@ class ConfigurationError(pulumi.RunError):
 
     def for_stack(self, stack: str) -> ConfigurationError:
         """Return the same with `stack` named in each command, whichever one is selected."""
-        said = _COMMAND.sub(rf"\g<0> --stack {stack}", str(self))
+        said = _COMMAND.sub(rf"\g<set> --stack {stack}\g<value>", str(self))
         return ConfigurationError(_NAMED.sub(rf"\g<1> {stack}", said))
 
 
+_ONLY = re.compile(r"`([^`]+)`")
 _NAMED = re.compile(r"\b(scripts/up|scripts\.resolve) STACK\b")
 _NEAR = re.compile(r"did you mean ([^\s?]+)")
-_COMMAND = re.compile(r"scripts/pulumi config (?:set|rm) .+?(?=, or scripts/|$)", re.MULTILINE)
+_KNOWN = re.compile(
+    r": take ([a-z]\w*-[\w-]+)|\bits zones are ([\w-]+)|\bwrite (world) "
+    r"|address alone(?: is)? ([0-9a-f][^\s;]*)"
+)
+"""Where a sentence tells the value that would do, as that of one word which takes its place."""
+_COMMAND = re.compile(
+    r"(?P<set>scripts/pulumi config (?:set|rm) .+?)(?P<value> -- .+?)?"
+    r"(?=, or scripts/| && scripts/|$)",
+    re.MULTILINE,
+)
+"""A command, and a value that begins like an option: what comes after `--` is none."""
 
 
 def raw_configuration() -> dict[str, str]:
@@ -120,9 +131,12 @@ def _problem(
         what = str(field.description).partition(": ")[0].rstrip(".")
         return f"{_full(key)} is not set ({what}){_next(_example_step(key, field))}"
     said = str(detail["msg"]).removeprefix("Value error, ")
+    step = None
     if detail["type"] != "value_error":
         said = f"it takes {takes(field)}"
-    return _line(key, values.get(key), said, None)
+        only = _ONLY.fullmatch(takes(field))
+        step = only and _step(key, only[1])
+    return _line(key, values.get(key), said, step)
 
 
 def _line(key: str, value: object, said: str, next_step: str | None) -> str:
@@ -132,9 +146,20 @@ def _line(key: str, value: object, said: str, next_step: str | None) -> str:
     if value is None:
         what = "not set"
     said = said.replace("\n", "\n    ")
-    near = None if key == "engine_flags" else _NEAR.search(said)
-    step = next_step or _step(key, near[1] if near else "VALUE")
+    step = next_step or _step(key, _told(key, value, said) or "VALUE")
     return f"{_full(key)} is {what}: {said}{_next(step)}"
+
+
+def _told(key: str, value: object, said: str) -> str | None:
+    """Return the value that `said` tells would do; None where it tells none."""
+    if key == "engine_flags":
+        return None
+    if near := _NEAR.search(said):
+        return near[1]
+    if not isinstance(value, str) or len(value.replace(",", " ").split()) != 1:
+        return None
+    known = _KNOWN.search(said)
+    return known and next(word for word in known.groups() if word)
 
 
 def _full(key: str) -> str:
@@ -142,6 +167,9 @@ def _full(key: str) -> str:
 
 
 def _step(key: str, value: str) -> str:
+    if key == "engine_flags" or value.startswith("-"):
+        # What begins with a dash would be read as an option of the command's own.
+        return f"scripts/pulumi config set {key} -- '{value}'"
     return f"scripts/pulumi config set {key} {value}"
 
 

@@ -92,7 +92,7 @@ class ServedSettings(Settings):
         ge=NEVER,
         le=7 * 24 * 60,
         description="Minutes without a request after which the machine stops; the next `up` starts "
-        "it. `0`: never.",
+        "it. `0`, never, or from 5.",
     )
     cache_gb: int | None = Field(
         default=None,

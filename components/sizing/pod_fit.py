@@ -1,18 +1,20 @@
 """Whether the nodes of a pool hold the pods, and these their models, and what would do instead.
 
 A model is judged by its name: only what the least that it may take exceeds is surely too much.
+What is offered has been held to the same rules: pods that find a node, and a model that fits them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from components.catalogue.gcp import MachineType, catalogue
+from components.catalogue.gcp import MachineType, catalogue, not_offered
 from components.catalogue.gke import NodeRoom, for_pods, in_words, room_in_words
 from components.engines import ovms
 from components.models.need import Bounds, ModelNeed
 from components.sizing.gpu_fit import Change, Shortfall
+from components.sizing.pod_changes import Pool, after, change, together
 from components.sizing.pod_tuning import (
     GIB,
     PodSizeError,
@@ -34,11 +36,15 @@ _LEAST = NodeRoom(1, 1)
 
 @dataclass(frozen=True)
 class PoolProblem:
-    """Pods that the pool's nodes can't hold: the key to change first, and what would do."""
+    """Pods that the pool's nodes can't hold: the key to change first, and what would do.
+
+    `unset` are keys that have to be set, to values that nothing tells.
+    """
 
     key: str
     said: str
-    changes: tuple[Change, ...]
+    changes: tuple[Change, ...] = ()
+    unset: tuple[str, ...] = ()
 
     @property
     def offered(self) -> str:
@@ -49,9 +55,15 @@ class PoolProblem:
 
 
 def pool_shortfall(
-    machine: MachineType | None, wanted: PodsWanted, machine_type: str, max_nodes: int
+    machine: MachineType | None,
+    wanted: PodsWanted,
+    machine_type: str,
+    max_nodes: int,
+    region: str = "",
 ) -> PoolProblem | None:
     """Return what keeps the pods off a pool of up to `max_nodes` nodes; None where they fit.
+
+    `region` is where machine types that are offered instead have to be; "" is anywhere.
 
     Of a machine type that the catalogue does not know, all is taken that is asked for; nothing
     asked for is a problem of its own.
@@ -59,37 +71,91 @@ def pool_shortfall(
     try:
         asked = chat_room(machine, wanted)
     except PodSizeError as error:
-        return PoolProblem("pod_cpus", f"{machine_type}: {error}", ())
+        return PoolProblem(error.unset[0], f"{machine_type}: {error}", unset=error.unset)
     if machine is None:
         return None
-    return _too_large(machine, wanted, asked) or _too_many(machine, wanted, asked, max_nodes)
+    pool = Pool(machine, wanted, max_nodes, region)
+    found = _too_large(machine, wanted, asked) or _too_many(machine, pool, asked)
+    if found is None:
+        return None
+    problem, changes = found
+    return replace(problem, changes=_that_do(pool, changes))
 
 
-def _too_large(machine: MachineType, wanted: PodsWanted, asked: NodeRoom) -> PoolProblem | None:
-    """Return what is wrong where not even one chat pod finds a node."""
+def _that_do(pool: Pool, changes: Iterable[Change]) -> tuple[Change, ...]:
+    """Return the changes after which all is likely to fit; else those that may do.
+
+    Of machine types only the first few are named.
+    """
+    likely: list[Change] = []
+    perhaps: list[Change] = []
+    for one in changes:
+        then = after(pool, one)
+        if _is_not_there(then, pool) or not _pods_have_nodes(then):
+            continue
+        lack = _lack(then)
+        if lack is None:
+            likely.append(one)
+        elif not lack[0].surely:
+            perhaps.append(one)
+    return tuple(_few_machines(likely or perhaps))
+
+
+def _is_not_there(then: Pool, before: Pool) -> bool:
+    """Whether `then` has machines that are not offered in the region, other than those before."""
+    if then.machine is None or then.machine == before.machine:
+        return False
+    return not_offered(then.machine, before.region) is not None
+
+
+def _few_machines(changes: Iterable[Change]) -> Iterator[Change]:
+    shown = 0
+    for one in changes:
+        shown += one.key == "node_machine_type"
+        if one.key != "node_machine_type" or shown <= _SHOWN_MACHINES:
+            yield one
+
+
+def _pods_have_nodes(pool: Pool) -> bool:
+    if pool.machine is None:
+        return True
+    asked, room = chat_room(pool.machine, pool.wanted), for_pods(pool.machine)
+    return (
+        _each_finds_a_node(room, asked, embeddings_room(pool.wanted))
+        and nodes_for(room, pool.wanted, asked) <= pool.max_nodes
+    )
+
+
+def _each_finds_a_node(room: NodeRoom, asked: NodeRoom, beside: NodeRoom) -> bool:
+    return _holds(room, asked) and _holds(asked, _LEAST) and _holds(room, beside)
+
+
+def _too_large(
+    machine: MachineType, wanted: PodsWanted, asked: NodeRoom
+) -> tuple[PoolProblem, list[Change]] | None:
+    """Return what is wrong where not even one chat pod finds a node, and what may do."""
     room, beside = for_pods(machine), embeddings_room(wanted)
-    if _holds(room, asked) and _holds(asked, _LEAST) and _holds(room, beside):
+    if _each_finds_a_node(room, asked, beside):
         return None
     larger = _larger(machine, _together(wanted, asked))
     if not _holds(room, asked):
         key = "pod_cpus" if asked.cpus > room.cpus else "pod_memory_gb"
         said = f"a pod that asks for {in_words(asked)} finds no node: {room_in_words(machine)}"
-        changes = [_set("pod_cpus", room.cpus)] if asked.cpus > room.cpus else []
-        changes += [_set("pod_memory_gb", room.memory_gb)] * (asked.memory_gb > room.memory_gb)
-        both = Change(" and ".join(change.words for change in changes))
-        fits = _holds(room, _LEAST)
-        ways = (changes if len(changes) == 1 else [both]) if fits else []
-        return PoolProblem(key, said, (*ways, *larger))
+        changes = [change("pod_cpus", room.cpus)] if asked.cpus > room.cpus else []
+        changes += [change("pod_memory_gb", room.memory_gb)] * (asked.memory_gb > room.memory_gb)
+        ways = [together(changes)] if _holds(room, _LEAST) else []
+        return PoolProblem(key, said), [*ways, *larger]
     what = "nothing is left for a pod that serves a model"
     if wanted.embeddings_model is not None:
         what = f"the pod that makes embeddings asks for {in_words(beside)}, and {what}"
-    return PoolProblem("node_machine_type", f"{what}: {room_in_words(machine)}", tuple(larger))
+    return PoolProblem("node_machine_type", f"{what}: {room_in_words(machine)}"), larger
 
 
 def _too_many(
-    machine: MachineType, wanted: PodsWanted, asked: NodeRoom, max_nodes: int
-) -> PoolProblem | None:
-    """Return what is wrong where there are more pods than the nodes have room for."""
+    machine: MachineType, pool: Pool, asked: NodeRoom
+) -> tuple[PoolProblem, list[Change]] | None:
+    """Return what is wrong where there are more pods than nodes have room for, and what may do."""
+    wanted, max_nodes = pool.wanted, pool.max_nodes
     nodes = nodes_for(for_pods(machine), wanted, asked)
     if nodes <= max_nodes:
         return None
@@ -98,7 +164,7 @@ def _too_many(
     if wanted.embeddings_model is not None:
         pods += f" and one of {in_words(beside)} for embeddings"
     said = f"{pods} take {nodes} nodes, and max_nodes is {max_nodes}: {room_in_words(machine)}"
-    changes = [_set("max_nodes", nodes)]
+    changes = [change("max_nodes", nodes)]
     fewer = [
         count
         for count in range(wanted.most_pods - 1, 0, -1)
@@ -106,12 +172,11 @@ def _too_many(
     ]
     key = "replicas" if wanted.most_replicas is None else "max_replicas"
     if fewer and fewer[0] >= (1 if wanted.most_replicas is None else wanted.replicas):
-        changes.append(_set(key, fewer[0]))
+        changes.append(change(key, fewer[0]))
     if smaller := _shared(machine, wanted, max_nodes):
-        changes.append(
-            Change(f"pod_cpus {smaller.cpus} and pod_memory_gb {smaller.memory_gb} for each pod")
-        )
-    return PoolProblem("max_nodes", said, tuple(changes))
+        sizes = (change("pod_cpus", smaller.cpus), change("pod_memory_gb", smaller.memory_gb))
+        changes.append(together(sizes, " for each pod"))
+    return PoolProblem("max_nodes", said), changes
 
 
 def nodes_for(room: NodeRoom, wanted: PodsWanted, asked: NodeRoom) -> int:
@@ -156,10 +221,10 @@ def _together(wanted: PodsWanted, asked: NodeRoom) -> NodeRoom:
 def _larger(machine: MachineType, least: NodeRoom) -> list[Change]:
     """Return the machine types with that much left, of the same series before the rest."""
     return [
-        Change(f"node_machine_type {one.name}", "node_machine_type", one.name)
+        change("node_machine_type", one.name)
         for one in _machines(machine)
-        if _holds(for_pods(one), least)
-    ][:_SHOWN_MACHINES]
+        if one.name != machine.name and _holds(for_pods(one), least)
+    ]
 
 
 def _machines(machine: MachineType) -> Iterator[MachineType]:
@@ -175,15 +240,30 @@ def _machines(machine: MachineType) -> Iterator[MachineType]:
                 yield MachineType(kind, series, vcpus, int(memory * GIB))
 
 
-def model_shortfall(machine: MachineType | None, wanted: PodsWanted) -> Shortfall | None:
+def model_shortfall(
+    machine: MachineType | None, wanted: PodsWanted, max_nodes: int = 1, region: str = ""
+) -> Shortfall | None:
     """Return what a chat pod lacks for its model; None where it is likely to fit, or not known.
+
+    `region` is as for `pool_shortfall`.
 
     To be asked where `pool_shortfall` has nothing to say.
     """
+    pool = Pool(machine, wanted, max_nodes, region)
+    found = _lack(pool)
+    if found is None:
+        return None
+    short, changes = found
+    return replace(short, changes=_that_do(pool, changes))
+
+
+def _lack(pool: Pool) -> tuple[Shortfall, Iterator[Change]] | None:
+    """Return what a chat pod lacks for its model, and what may do, found only when it is asked."""
+    wanted = pool.wanted
     need = need_of(wanted.engine, wanted.model)
     if need is None:
         return None
-    pod = tuned_pods(machine, wanted).chat
+    pod = tuned_pods(pool.machine, wanted).chat
     rest, cache = without_cache(wanted.engine, need), _cache(wanted, need, pod)
     taken = rest + cache
     if taken.likely <= pod.memory_bytes:
@@ -197,7 +277,7 @@ def model_shortfall(machine: MachineType | None, wanted: PodsWanted) -> Shortfal
         f"and its pod has {_gb(pod.memory_bytes)}: {_gb(total - pod.memory_bytes)} "
         f"{'are' if surely else 'may be'} missing"
     )
-    return Shortfall(surely, said, tuple(_changes(machine, wanted, need, pod)))
+    return Shortfall(surely, said, ()), _changes(pool.machine, wanted, need, pod)
 
 
 def _cache(wanted: PodsWanted, need: ModelNeed, pod: TunedPod) -> Bounds:
@@ -207,7 +287,9 @@ def _cache(wanted: PodsWanted, need: ModelNeed, pod: TunedPod) -> Bounds:
     return kv_bytes_a_token(wanted.engine, need, pod.kv_type).times(tokens)
 
 
-def _too_short(wanted: PodsWanted, need: ModelNeed, pod: TunedPod) -> Shortfall | None:
+def _too_short(
+    wanted: PodsWanted, need: ModelNeed, pod: TunedPod
+) -> tuple[Shortfall, Iterator[Change]] | None:
     """Return what is wrong where not even one request of the length that is asked for has room."""
     if pod.cache_gb is None or wanted.context_tokens is None:
         return None
@@ -221,12 +303,12 @@ def _too_short(wanted: PodsWanted, need: ModelNeed, pod: TunedPod) -> Shortfall 
         f"a request of {wanted.context_tokens} tokens takes {'at least' if surely else 'about'} "
         f"{_gb(total)} of KV cache in {pod.kv_type}, and there are {_gb(room)} of it"
     )
-    changes = [_set("context_tokens", int(room / each.likely) // 256 * 256)]
+    changes = [change("context_tokens", int(room / each.likely) // 256 * 256)]
     if pod.kv_type != ovms.KV_TYPES[0]:
-        changes.append(_set("kv_type", ovms.KV_TYPES[0]))
+        changes.append(change("kv_type", ovms.KV_TYPES[0]))
     if wanted.kv_cache_gb is not None:
-        changes.append(_set("kv_cache_gb", -int(-total // GIB)))
-    return Shortfall(surely, said, tuple(changes))
+        changes.append(change("kv_cache_gb", -int(-total // GIB)))
+    return Shortfall(surely, said, ()), iter(changes)
 
 
 def _changes(
@@ -235,25 +317,25 @@ def _changes(
     rest = without_cache(wanted.engine, need).likely
     smaller = int((pod.memory_bytes - rest) // GIB)
     if wanted.kv_cache_gb is not None and smaller >= 1:
-        yield _set("kv_cache_gb", smaller)
+        yield change("kv_cache_gb", smaller)
     if pod.cache_gb is None:
         each = kv_bytes_a_token(wanted.engine, need, pod.kv_type).likely * pod.slots
         context = int((pod.memory_bytes - rest) / each) // 256 * 256
         if 1024 <= context < pod.context_tokens:
-            yield _set("context_tokens", context)
+            yield change("context_tokens", context)
         slots = int((pod.memory_bytes - rest) / (each / pod.slots * pod.context_tokens))
         if 1 <= slots < pod.slots:
-            yield _set("slots", slots)
+            yield change("slots", slots)
     cache = _cache(wanted, need, pod).likely if wanted.kv_cache_gb or not pod.cache_gb else GIB
     least = -int(-(rest + cache) // GIB)
     if machine is None:
-        yield _set("pod_memory_gb", least)
+        yield change("pod_memory_gb", least)
         return
     beside = embeddings_room(wanted)
     room = for_pods(machine).memory_gb - beside.memory_gb
     if wanted.pod_memory_gb is not None:
         if pod.memory_gb < least <= room:
-            yield _set("pod_memory_gb", least)
+            yield change("pod_memory_gb", least)
         return
     yield from _larger(machine, NodeRoom(pod.cpus + beside.cpus, least + beside.memory_gb))
 
@@ -265,10 +347,6 @@ def _holds(room: NodeRoom, asked: NodeRoom) -> bool:
 def _gb(size_bytes: float) -> str:
     """Return a size in words, in GB of 2^30 bytes as the keys of pods have them."""
     return f"{size_bytes / GIB:.1f} GB"
-
-
-def _set(key: str, value: int | str) -> Change:
-    return Change(f"{key} {value}", key, str(value))
 
 
 def _pods(count: int) -> str:

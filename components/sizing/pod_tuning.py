@@ -50,7 +50,11 @@ _CONTEXTS = (32_768, 16_384, 8192, 4096, 2048)
 
 
 class PodSizeError(ValueError):
-    """A pod whose size nothing tells; the message says what would do."""
+    """A pod whose size nothing tells; the message says what would do, by the keys in `unset`."""
+
+    def __init__(self, said: str, unset: tuple[str, ...]) -> None:
+        super().__init__(said)
+        self.unset = unset
 
 
 @dataclass(frozen=True)
@@ -155,9 +159,12 @@ def chat_room(machine: MachineType | None, wanted: PodsWanted) -> NodeRoom:
     if wanted.pod_cpus is not None and wanted.pod_memory_gb is not None:
         return NodeRoom(wanted.pod_cpus, wanted.pod_memory_gb)
     if machine is None:
+        sizes = {"pod_cpus": wanted.pod_cpus, "pod_memory_gb": wanted.pod_memory_gb}
+        unset = tuple(key for key, size in sizes.items() if size is None)
         raise PodSizeError(
             "the catalogue does not know the nodes' machine type, and so not what one has left: "
-            "set both pod_cpus and pod_memory_gb"
+            f"set {'both ' if len(unset) > 1 else ''}{' and '.join(unset)}",
+            unset,
         )
     room, beside = for_pods(machine), embeddings_room(wanted)
     return NodeRoom(
@@ -197,7 +204,7 @@ def _ovms_pod(wanted: PodsWanted, room: NodeRoom) -> TunedPod:
 
 
 def _cache_gb(room: NodeRoom, need: ModelNeed | None) -> int:
-    """Return the KV cache, in whole GiB and at least one, of a pod of which nobody asked for one."""
+    """Return the KV cache of a pod for which nobody has asked for one: GiB, at least one."""
     most = int(room.memory_gb * _CACHE_SHARE)
     if need is None:
         return max(1, most)

@@ -28,6 +28,7 @@ class Activity:
         self._clock = clock
         self._wakes = wakes
         self._active = 0
+        self._began = clock()
         self._ready_since, self._last_request = _earlier(path)
         self._write()
 
@@ -44,8 +45,8 @@ class Activity:
             self._write_or_tell()
 
     def told(self) -> dict[str, float | None]:
-        """Return what is known, with the time by the same clock as `now`."""
-        return {**self._content(), "now": self._clock()}
+        """Return what is known, since when this process looks, and the time by the same clock."""
+        return {**self._content(), "began": self._began, "now": self._clock()}
 
     @property
     def active(self) -> int:

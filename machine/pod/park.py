@@ -28,7 +28,8 @@ VARIABLE = "LLM_ENDPOINT_PARK"
 ANNOTATION = "llm-endpoint/parked-at"
 """On a StatefulSet: when it was last parked, ISO 8601 in UTC. The next deployment goes by it."""
 WOKEN = "llm-endpoint/woken-at"
-"""On a StatefulSet: when a deployment last scaled it up from none, in the same form."""
+"""On a StatefulSet: when it was last scaled up from none, in the same form: by a deployment, or,
+where a person did it, when this job first saw it."""
 STARTING_MINUTES = 180
 """How long servers may take to get ready, beside the idle time; their node bills either way."""
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -51,12 +52,16 @@ class Parking:
 
 @dataclass(frozen=True)
 class Activity:
-    """What the gateway says, in Unix seconds by its own clock."""
+    """What the gateway says, in Unix seconds by its own clock.
+
+    `began` is since when it looks: what was before it can't tell. None for one that does not say.
+    """
 
     ready_since: float | None
     last_request: float | None
     active: float
     now: float
+    began: float | None = None
 
 
 class AskError(Exception):
@@ -91,10 +96,12 @@ def parse_activity(content: object) -> Activity | None:
     times = ("ready_since", "last_request")
     numbers = {name: _number(entries.get(name)) for name in (*times, "active", "now")}
     never = {name for name in times if name in entries and entries[name] is None}
-    active, now = numbers["active"], numbers["now"]
+    active, now, began = numbers["active"], numbers["now"], _number(entries.get("began"))
+    if began is None and "began" in entries:
+        return None
     if active is None or now is None or any(numbers[name] is None for name in {*times} - never):
         return None
-    return Activity(numbers["ready_since"], numbers["last_request"], active, now)
+    return Activity(numbers["ready_since"], numbers["last_request"], active, now, began)
 
 
 def _number(value: object) -> float | None:
@@ -114,7 +121,10 @@ def why_not(activity: Activity, idle_minutes: int) -> str | None:
 
 def why_not_unready(activity: Activity, idle_minutes: int, awake_since: float) -> str | None:
     """Return why servers stay that are not ready, though they have been awake since that time."""
-    since = max(awake_since, activity.last_request or 0.0)
+    if activity.began is None:
+        return "the endpoint is not ready, and the gateway does not say since when it looks"
+    # A gateway that is new knows of no request and no start before its own.
+    since = max(awake_since, activity.began, activity.last_request or 0.0)
     reason = _not_idle_since(since, activity.now, idle_minutes + STARTING_MINUTES)
     return reason and f"the endpoint is not ready; {reason}"
 
@@ -146,9 +156,19 @@ class Cluster:
         """Return how many pods the StatefulSet is to have. Raises `AskError`."""
         return _replicas(self._ask("GET", f"{_path(namespace, name)}/scale"), name)
 
-    def awake_since(self, namespace: str, name: str) -> float:
-        """Return when the StatefulSet was made or last woken, as Unix time. Raises `AskError`."""
-        return _awake_since(self._ask("GET", _path(namespace, name)), name)
+    def awake_since(self, namespace: str, name: str, now: float) -> float:
+        """Return when the StatefulSet was made or last woken, as Unix time. Raises `AskError`.
+
+        That is `now` where a person has woken it since it was parked, which is noted on it.
+        """
+        found = self._ask("GET", _path(namespace, name))
+        since = _awake_since(found, name)
+        parked = _annotations(found).get(ANNOTATION)
+        if not isinstance(parked, str) or _moment(parked, name) <= since:
+            return since
+        note = {"metadata": {"annotations": {WOKEN: _shown(now)}}}
+        self._ask("PATCH", _path(namespace, name), note)
+        return now
 
     def park(self, namespace: str, name: str, when: str) -> None:
         """Note `when` on the StatefulSet, and scale it to none. Raises `AskError`."""
@@ -172,13 +192,32 @@ def _path(namespace: str, name: str) -> str:
 
 
 def _awake_since(stateful_set: object, name: str) -> float:
-    metadata = _object(_object(stateful_set).get("metadata"))
-    texts = [metadata.get("creationTimestamp"), _object(metadata.get("annotations")).get(WOKEN)]
+    made = _object(_object(stateful_set).get("metadata")).get("creationTimestamp")
+    texts = [made, _annotations(stateful_set).get(WOKEN)]
+    times = [_moment(text, name) for text in texts if isinstance(text, str)]
+    if not times:
+        raise _unknown(name)
+    return max(times)
+
+
+def _annotations(stateful_set: object) -> dict[str, object]:
+    return _object(_object(_object(stateful_set).get("metadata")).get("annotations"))
+
+
+def _moment(text: str, name: str) -> float:
     try:
-        times = [datetime.fromisoformat(text) for text in texts if isinstance(text, str)]
-        return max(time.timestamp() for time in times)
+        return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
-        raise AskError(f"{name} does not say since when it is awake") from None
+        raise _unknown(name) from None
+
+
+def _unknown(name: str) -> AskError:
+    return AskError(f"{name} does not say since when it is awake")
+
+
+def _shown(moment: float) -> str:
+    when = datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+    return when.replace("+00:00", "Z")
 
 
 def _object(value: object) -> dict[str, object]:
@@ -246,7 +285,8 @@ def look(
     if not awake:
         return "nothing is parked: the servers are parked already"
     if not ready:
-        since = max(cluster.awake_since(parking.namespace, name) for name in awake)
+        now = activity.now
+        since = max(cluster.awake_since(parking.namespace, name, now) for name in awake)
         reason = why_not_unready(activity, parking.idle_minutes, since)
         if reason is not None:
             return f"nothing is parked: {reason}"
@@ -256,9 +296,8 @@ def look(
 
 
 def _park(cluster: Cluster, namespace: str, names: list[str], now: float) -> None:
-    when = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
     for name in names:
-        cluster.park(namespace, name, when.replace("+00:00", "Z"))
+        cluster.park(namespace, name, _shown(now))
 
 
 def main(environment: Mapping[str, str] = os.environ, account: Path = ACCOUNT) -> int:

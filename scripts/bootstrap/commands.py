@@ -25,7 +25,7 @@ from scripts.bootstrap import (
     zones,
 )
 from scripts.bootstrap.console import BootstrapError, note
-from scripts.bootstrap.environment import Prepared, prepare
+from scripts.bootstrap.environment import Prepared, add_plugins, prepare
 from scripts.bootstrap.places import Checkout, this_checkout, write_whole
 from scripts.bootstrap.running import INTERRUPTED, run_live
 
@@ -42,7 +42,8 @@ QUIET = ("--suppress-outputs",)
 
 # Arguments of `pulumi destroy` with which something of the stack stays.
 _PARTIAL = ("--target", "-t", "--exclude", "-x", "--exclude-protected", "--preview-only")
-
+# With it `pulumi destroy` forgets the stack too, also one that has nothing.
+_REMOVE = "--remove"
 
 # Tells the program that what follows a lack of room is seen to (stacks/gcp_vm.py).
 _BY_UP = {"LLM_ENDPOINT_UP": "1"}
@@ -131,10 +132,18 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
     chosen = backend.choose(checkout, os.environ)
     if chosen.folder is not None and not stack.in_folder(chosen.folder, name):
         raise _no_such_stack(name, chosen, stack.names_in_folder(chosen.folder))
-    ready = prepare(checkout, name, os.environ)
+    local = stack.is_local(checkout, name)
+    ready = prepare(checkout, name, os.environ, state_alone=not local)
     if not stack.exists(checkout, name, ready.backend, ready.cli, ready.variables):
         raise _no_such_stack(name, ready.backend, _names(ready))
     _settle_locks(ready, name)
+    if not local:
+        found = _export(ready, name)
+        if exported.is_empty(found) and _REMOVE not in rest:
+            print(summary.nothing_to_remove(name, _pulumi_from_here(checkout)))
+            return 0
+        if exported.needs_plugins(found):
+            ready = add_plugins(ready, name, os.environ)
     settled = _adopt(ready, name)
     billing = _outputs(ready, name, secrets=False).billing
     partial = any(argument.partition("=")[0] in _PARTIAL for argument in rest)

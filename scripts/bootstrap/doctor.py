@@ -147,7 +147,7 @@ def _plugins(
     return Finding(
         "problem",
         f"plugins: {names} are not all here, and their releases can't be reached: {unreachable}",
-        "scripts/pulumi plugin install resource NAME VERSION --file FILE",
+        plugins.by_hand(missing),
     )
 
 

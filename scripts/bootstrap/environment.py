@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.bootstrap import backend as backends
@@ -29,10 +29,18 @@ class Prepared:
     variables: Mapping[str, str]
 
 
-def prepare(checkout: Checkout, stack_name: str | None, environment: Mapping[str, str]) -> Prepared:
+def prepare(
+    checkout: Checkout,
+    stack_name: str | None,
+    environment: Mapping[str, str],
+    *,
+    state_alone: bool = False,
+) -> Prepared:
     """Make ready what the stack needs, or what is there already when no stack is named.
 
-    Raises `BootstrapError`. The state (passphrase) is made last, when the rest is there.
+    With `state_alone` it will do to read the state of a cloud's stack, without plugins: see
+    `add_plugins`. Raises `BootstrapError`. The state (passphrase) is made last, when the rest is
+    there.
     """
     environment = plugins.outer_environment(checkout, environment)
     local = stack_name is not None and stack.is_local(checkout, stack_name)
@@ -47,11 +55,11 @@ def prepare(checkout: Checkout, stack_name: str | None, environment: Mapping[str
     memory = Memory(checkout.make_state() / "answers.json")
     cli = pulumi_cli.choose(checkout, pinned, releases, environment, memory)
     needed = plugins.needed(python, local_only=local)
-    if stack_name is None and not plugins.can_stand_in(needed):
+    if (stack_name is None or state_alone) and not plugins.can_stand_in(needed):
         # Whether this command needs them at all is not known.
         plan = plugins.Plan("engine")
     else:
-        plan = plugins.ensure(checkout, cli, releases, needed, environment)
+        plan = plugins.ensure(checkout, cli, releases, needed, environment, stack=stack_name)
     backend = backends.choose(checkout, environment)
     variables = assemble(
         environment,
@@ -65,6 +73,22 @@ def prepare(checkout: Checkout, stack_name: str | None, environment: Mapping[str
         backend.folder.mkdir(exist_ok=True)
     note(f"Backend: {backend.shown} ({backend.why})")
     return Prepared(checkout, python, cli, plan, backend, variables)
+
+
+def add_plugins(ready: Prepared, stack_name: str, environment: Mapping[str, str]) -> Prepared:
+    """Return what was prepared for the state alone with the plugins of a cloud's stack.
+
+    Raises `BootstrapError`.
+    """
+    environment = plugins.outer_environment(ready.checkout, environment)
+    pinned = pins.load(ready.checkout.root / "pins.toml")
+    releases = Releases(pinned.release, cache_root(environment))
+    needed = plugins.needed(ready.python, local_only=False)
+    plan = plugins.ensure(
+        ready.checkout, ready.cli, releases, needed, environment, stack=stack_name
+    )
+    variables = {**ready.variables, **plugins.variables(ready.checkout, plan, environment)}
+    return replace(ready, plugins=plan, variables=variables)
 
 
 def assemble(

@@ -17,6 +17,7 @@ _NAMES = ("name", "secretId", "accountId", "roleId")
 _OF_OTHERS = ("Version", "Member", "Attachment", "Service")
 """Ends of types that go with another resource, or that may stay."""
 
+_STACK = "pulumi:pulumi:Stack"
 
 INSTANCE = "gcp:compute/instance:Instance"
 GROUP = "gcp:compute/instanceGroupManager:InstanceGroupManager"
@@ -85,6 +86,19 @@ def resources(exported: Export) -> list[Resource]:
     """Return every resource of a state."""
     deployment = exported.get("deployment") or Deployment()
     return deployment.get("resources") or []
+
+
+def is_empty(exported: Export) -> bool:
+    """Whether a state has nothing, and nothing that was begun either."""
+    deployment = exported.get("deployment") or Deployment()
+    return not resources(exported) and not deployment.get("pending_operations")
+
+
+def needs_plugins(exported: Export) -> bool:
+    """Whether a state has more than the stack itself, which an up that failed early leaves."""
+    deployment = exported.get("deployment") or Deployment()
+    kinds = {resource.get("type") for resource in resources(exported)}
+    return bool(kinds - {_STACK} or deployment.get("pending_operations"))
 
 
 def read(exported: Export, settled: Collection[str] = ()) -> Exported:

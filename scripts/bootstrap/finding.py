@@ -18,4 +18,5 @@ class Finding:
         indent = f"\n{'':9}"
         text = self.text.replace("\n", indent)
         line = f"{self.verdict + ':':9}{text}"
-        return f"{line}{indent}type: {self.type}" if self.type else line
+        what = self.type.replace("\n", indent)
+        return f"{line}{indent}type: {what}" if what else line

@@ -88,8 +88,17 @@ def make_folder(folder: Path) -> Path:
 
 def release_platform() -> str:
     """Return this machine as Pulumi's releases name it, such as `linux-x64`."""
+    return _platform("x64")
+
+
+def plugin_platform() -> str:
+    """Return this machine as the releases of Pulumi's plugins name it, such as `linux-amd64`."""
+    return _platform("amd64")
+
+
+def _platform(x86: str) -> str:
     machine = platform.machine().lower()
-    names = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
+    names = {"x86_64": x86, "amd64": x86, "aarch64": "arm64", "arm64": "arm64"}
     return f"{sys.platform}-{names.get(machine, machine)}"
 
 

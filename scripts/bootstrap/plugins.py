@@ -18,13 +18,14 @@ from typing import Literal
 from scripts.bootstrap.backend import pulumi_home
 from scripts.bootstrap.console import BootstrapError, note
 from scripts.bootstrap.downloads import Unreachable
-from scripts.bootstrap.places import Checkout, read_object
+from scripts.bootstrap.places import Checkout, plugin_platform, read_object
 from scripts.bootstrap.processes import one_at_a_time
 from scripts.bootstrap.published import Releases
 from scripts.bootstrap.pulumi_cli import Cli
 
 INSTALL_SECONDS = 180.0
 _STAND_INS = ("command",)
+_RELEASES = "https://github.com/pulumi"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,16 @@ class Plugin:
     def program(self) -> str:
         """The name of its program in that folder."""
         return f"pulumi-resource-{self.name}"
+
+    @property
+    def archive(self) -> str:
+        """The name of its release's archive for this machine."""
+        return f"{self.program}-v{self.version}-{plugin_platform()}.tar.gz"
+
+    @property
+    def address(self) -> str:
+        """Where Pulumi publishes its archive."""
+        return f"{_RELEASES}/pulumi-{self.name}/releases/download/v{self.version}/{self.archive}"
 
     def is_in(self, pulumi_home: Path) -> bool:
         """Whether the Pulumi home has it, whole."""
@@ -78,14 +89,28 @@ def can_stand_in(plugins: Sequence[Plugin]) -> bool:
     return all(plugin.name in _STAND_INS for plugin in plugins)
 
 
+def by_hand(missing: Sequence[Plugin]) -> str:
+    """Return what to type where the releases of the `missing` plugins can't be reached from."""
+    lines = ["fetch each archive where its release can be reached, and install it here:"]
+    for plugin in missing:
+        install = f"scripts/pulumi plugin install resource {plugin.name} {plugin.version}"
+        lines += [f"curl -fLO {plugin.address}", f"{install} --file {plugin.archive}"]
+    return "\n    ".join(lines)
+
+
 def ensure(
     checkout: Checkout,
     cli: Cli,
     releases: Releases,
     plugins: Sequence[Plugin],
     environment: Mapping[str, str],
+    *,
+    stack: str | None,
 ) -> Plan:
-    """Put the plugins in place and return where they are. Raises `BootstrapError`."""
+    """Put the plugins in place and return where they are. Raises `BootstrapError`.
+
+    `stack` is what they are for, where that is known: an error says what it can do without them.
+    """
     theirs = pulumi_home(environment)
     missing = [plugin for plugin in plugins if not plugin.is_in(theirs)]
     if not missing:
@@ -106,11 +131,14 @@ def ensure(
             releases.remember(unreachable)
             if not standable:
                 names = ", ".join(f"{plugin.name} {plugin.version}" for plugin in missing)
+                without = (
+                    f"\nscripts/doctor {stack} and .venv/bin/python -m scripts.render {stack} work "
+                    "without them."
+                )
                 raise BootstrapError(
                     f"this stack needs Pulumi plugins that are not here ({names}), and their "
                     f"releases can't be reached: {unreachable}",
-                    "try again where they can be reached, or install them by "
-                    "scripts/pulumi plugin install resource NAME VERSION --file FILE",
+                    by_hand(missing) + (without if stack else ""),
                 ) from None
             for plugin in missing:
                 if not _stand_in_is_current(checkout, plugin):

@@ -143,6 +143,14 @@ def unfinished_lines(unfinished: Sequence[str], stack: str, pulumi: str) -> str:
     )
 
 
+def nothing_to_remove(stack: str, pulumi: str) -> str:
+    """Return what `scripts/down` says of a stack whose state has nothing."""
+    return (
+        f"{stack} has no resources: there is nothing to remove, and nothing of it bills.\n"
+        f"To forget it, with its configuration: {pulumi} stack rm {stack}"
+    )
+
+
 def what_bills(
     billing: Sequence[str],
     *,

@@ -49,11 +49,22 @@ def read_outputs(checkout: Checkout, stack: str, environment: Mapping[str, str])
         check=False,
     )
     if done.returncode != 0:
+        problem, next_step = _complaint(done.stderr)
+        if "no stack named" in problem:
+            raise NoWayError(f"there is no stack {stack}", f"scripts/up {stack}")
         raise NoWayError(
-            f"the outputs of {stack} can't be read: {done.stderr.strip()[-500:]}",
-            "name a stack that is up: scripts/pulumi stack ls",
+            f"the outputs of {stack} can't be read: {problem}",
+            next_step or "name a stack that is up: scripts/pulumi stack ls",
         )
     return summary.read(cast("dict[str, object]", json.loads(done.stdout)))
+
+
+def _complaint(said: str) -> tuple[str, str]:
+    """Return the problem and the next step, if any, of a scripts/pulumi that said `said`."""
+    # Notes stand before the error, such as which backend it is.
+    _, found, error = f"\n{said}".rpartition("\nerror: ")
+    problem, _, next_step = (error if found else said).strip().partition("\nnext: ")
+    return problem[-500:], next_step
 
 
 def target(outputs: summary.Outputs, stack: str) -> tuple[ClusterAccess, ServicePort]:

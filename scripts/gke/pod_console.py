@@ -35,6 +35,8 @@ _LOG_LINES = 200
 _LINE = 300
 _SHOWN_EVENTS = 8
 _MARK = "llm-endpoint: "
+_OURS = "app.kubernetes.io/part-of=llm-endpoint"
+"""A namespace may have been there before, with pods of others."""
 
 
 class PodConsole:
@@ -73,7 +75,7 @@ class PodConsole:
 
     def _told(self, api: ClusterApi) -> str:
         path = f"/api/v1/namespaces/{self._namespace}"
-        pods = pods_of(api.get(f"{path}/pods"))
+        pods = pods_of(api.get(f"{path}/pods", labelSelector=_OURS))
         events = self._new(events_of(api.get(f"{path}/events", limit=str(EVENTS_READ))))
         now = self._now()
         steps: list[tuple[Pod, Step]] = []
@@ -85,7 +87,6 @@ class PodConsole:
                 logs.append((pod.name, lines))
             steps.append((pod, step))
         told = records(steps)
-        refused = refused_pods(events)
         refused = refused_pods(events)
         if refused is not None:
             told = [one for one in told if one.stage != refused.stage]

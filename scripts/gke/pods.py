@@ -95,7 +95,11 @@ class Pod:
 
 
 def pods_of(listed: Json) -> tuple[Pod, ...]:
-    """Return the pods of ours in a list of them, but for those that are going or have ended."""
+    """Return the pods of ours in a list of them, but for those that are going or have ended.
+
+    Nor those that another deployment has put others in the place of: where those fail, an old pod
+    stays until a new one serves, and says nothing of what was deployed since.
+    """
     found: list[Pod] = []
     for one in _items(listed):
         owner = dig_text(one, "metadata", "labels", "app.kubernetes.io/name")
@@ -105,7 +109,17 @@ def pods_of(listed: Json) -> tuple[Pod, ...]:
         if dig_text(one, "status", "phase") in ("Failed", "Succeeded"):
             continue
         found.append(Pod(dig_text(one, "metadata", "name"), owner, one))
-    return tuple(sorted(found, key=lambda pod: pod.name))
+    newest: dict[str, Pod] = {}
+    for pod in sorted(found, key=lambda pod: dig_text(pod.value, "metadata", "creationTimestamp")):
+        newest[pod.owner] = pod
+    current = [pod for pod in found if _revision(pod) == _revision(newest[pod.owner])]
+    return tuple(sorted(current, key=lambda pod: pod.name))
+
+
+def _revision(pod: Pod) -> str:
+    """Return what tells the template that a pod was made from; a name has one of the two."""
+    labels = dig(pod.value, "metadata", "labels")
+    return dig_text(labels, "controller-revision-hash") or dig_text(labels, "pod-template-hash")
 
 
 def events_of(listed: Json) -> Events:
@@ -290,7 +304,8 @@ def _pull_failure(own: Sequence[Happening]) -> str:
         (
             excerpt(one.message, _MESSAGE)
             for one in reversed(own)
-            if one.reason == "Failed" and "pull" in one.message.lower()
+            # "Error: ImagePullBackOff" is another event of that reason, and comes after it.
+            if one.reason == "Failed" and one.message.startswith("Failed to pull")
         ),
         "",
     )

@@ -287,7 +287,9 @@ class Forward:
             except TimeoutError:
                 continue
             except OSError:
-                return
+                # One connection that broke off, too many files for now, or the end.
+                self._ending.wait(_LOOK_SECONDS)
+                continue
             if not self._room.acquire(blocking=False):
                 self._fail(
                     ForwardError(f"more than {MOST_CONNECTIONS} connections at once", passing=True)

@@ -190,10 +190,13 @@ def read_pin(path: Path) -> Pin | None:
 
 
 def write_pin(path: Path, pin: Pin) -> None:
-    """Write `pin` so that no reader ever sees a part of it."""
+    """Write `pin` so that no reader ever sees a part of it, not even after a loss of power."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    fresh.write_text(json.dumps(asdict(pin), indent=2) + "\n", encoding="utf-8")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(pin), indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     fresh.replace(path)
 
 

@@ -22,7 +22,7 @@ from scripts.gcp.rest import ApiError, from_environment
 from scripts.resolve import boot_images, container_images
 from scripts.resolve.errors import ResolveError
 from scripts.stack_file import file_of, raw_values
-from stacks import HERE, choose
+from stacks import HERE, Program, choose
 from stacks.gcp_vm import base_name
 
 _USAGE = f"usage: python -m scripts.resolve STACK [{HAS_MACHINE}]"
@@ -38,7 +38,7 @@ def resolve(
     Raises `ResolveError`, `ConfigurationError`.
     """
     raw = raw_values(file_of(stack, folder))
-    program = choose(raw, stack.rsplit("/", 1)[-1])
+    program = _program(raw, stack)
     fields = program.schema.model_fields
     if "container_image" not in fields:
         return {}
@@ -57,6 +57,17 @@ def resolve(
         if image is not None:
             found["image"] = image
     return found
+
+
+def _program(raw: Mapping[str, object], stack: str) -> Program:
+    try:
+        return choose(raw, stack.rsplit("/", 1)[-1])
+    except ConfigurationError as error:
+        # Its last words are the command for the stack that is selected, and here that is another.
+        raise ConfigurationError(
+            f"{error} --stack {stack}\n"
+            f"    before that, where there is no such stack: scripts/pulumi stack init {stack}"
+        ) from None
 
 
 def _boot_image(

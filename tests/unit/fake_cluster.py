@@ -38,6 +38,7 @@ class FakeCluster:
     errors: dict[str, str] = field(default_factory=dict)
     refusals: dict[str, list[int]] = field(default_factory=dict)
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    selected: dict[str, str] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Self:
@@ -100,6 +101,7 @@ class FakeCluster:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()
         self.asked.append((request.method, request.path, json.loads(text) if text else None))
+        self.selected[request.path] = request.query.get("labelSelector", "")
         self.tokens.add(request.headers.get("Authorization", ""))
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return _status(401, "Unauthorized")

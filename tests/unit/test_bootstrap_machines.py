@@ -117,6 +117,7 @@ def test_down_of_a_part_is_left_to_the_person(machine: Machine):
 
 
 def test_down_without_anything_protected_takes_all_of_it(machine: Machine):
+    machine.put_resources({"urn": "urn:pulumi:cpu-vm::llm-endpoint::gcp:compute/disk:Disk::d"})
     machine.put_outputs(billing=[{"resource": "a disk", "running": True, "parked": True}])
     down = machine.run("scripts/down", "cpu-vm")
     assert "--exclude-protected" not in machine.pulumi_calls[-1]

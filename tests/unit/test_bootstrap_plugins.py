@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -52,7 +53,9 @@ class Place:
     def ensure(self, *needed: Plugin) -> Plan:
         # A run of its own: what a run has asked is not asked again in it.
         releases = Releases(self.releases.pin, self.releases.cache)
-        return plugins.ensure(self.checkout, self.cli, releases, needed, self.environment)
+        return plugins.ensure(
+            self.checkout, self.cli, releases, needed, self.environment, stack="cpu-vm"
+        )
 
     def put_published(self, plugin: Plugin) -> None:
         folder = self.home / "plugins" / plugin.folder
@@ -165,6 +168,33 @@ def test_a_plugin_without_a_stand_in_is_named_where_releases_do_not_answer(place
     place.put_published(COMMAND)
     with pytest.raises(BootstrapError, match=r"\(gcp 9\.7\.0\).*nothing answers"):
         place.ensure(COMMAND, GCP)
+
+
+def test_what_can_not_be_fetched_is_installed_by_whole_commands(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    with pytest.raises(BootstrapError) as caught:
+        place.ensure(COMMAND, GCP)
+    first, *commands, last = caught.value.next_step.splitlines()
+    assert "archive" in first
+    at = "https://github.com/pulumi/pulumi-{0}/releases/download/v{1}/{2}"
+    expected: list[str] = []
+    for name, version in (("command", "1.2.1"), ("gcp", "9.7.0")):
+        file = f"pulumi-resource-{name}-v{version}-linux-amd64.tar.gz"
+        expected += [
+            f"    curl -fLO {at.format(name, version, file)}",
+            f"    scripts/pulumi plugin install resource {name} {version} --file {file}",
+        ]
+    assert commands == expected
+    assert last.startswith("scripts/doctor cpu-vm and .venv/bin/python -m scripts.render cpu-vm ")
+
+
+def test_an_archive_is_named_for_the_machine(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    assert GCP.archive == "pulumi-resource-gcp-v9.7.0-darwin-arm64.tar.gz"
 
 
 def test_the_stand_in_starts_the_emulator_of_its_checkout(place: Place):

@@ -98,16 +98,74 @@ def test_down_that_keeps_data_says_that_disks_are_kept(machine: Machine):
 def test_down_of_a_part_or_of_another_stack_looks_for_nothing(machine: Machine):
     put_state(machine)
     assert "leftovers:" not in machine.run("scripts/down", "gke-ovms", "--target=x").stdout
-    machine.put_resources()
+    machine.put_resources({"urn": "urn:x::y::gcp:storage/bucket:Bucket::b"})
     assert "leftovers:" not in machine.run("scripts/down", "gke-ovms").stdout
 
 
-def fake_checkout(folder: Path, outputs: dict[str, Any], status: int = 0) -> Checkout:
-    """Return a checkout whose scripts/pulumi tells `outputs`."""
+def need_missing_plugin(machine: Machine) -> None:
+    """Make the stack one that needs a plugin that is not here."""
+    package = machine.root / ".venv/lib/python3/site-packages/pulumi_gcp"
+    package.mkdir()
+    about = {"resource": True, "name": "gcp", "version": "9.7.0"}
+    (package / "pulumi-plugin.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def test_down_of_a_stack_without_resources_needs_no_plugins(machine: Machine):
+    need_missing_plugin(machine)
+    down = machine.run("scripts/down", "gke-ovms")
+    assert down.returncode == 0, down.stderr
+    assert down.stdout.splitlines() == [
+        "gke-ovms has no resources: there is nothing to remove, and nothing of it bills.",
+        "To forget it, with its configuration: scripts/pulumi stack rm gke-ovms",
+    ]
+    assert not any(call.startswith("destroy") for call in machine.pulumi_calls)
+
+
+def test_down_that_forgets_the_stack_does_so_without_plugins(machine: Machine):
+    need_missing_plugin(machine)
+    down = machine.run("scripts/down", "gke-ovms", "--remove")
+    assert down.returncode == 0, down.stderr
+    assert "destroy" in machine.pulumi_calls[-1]
+    assert "--remove" in machine.pulumi_calls[-1]
+
+
+def test_down_of_what_an_up_that_failed_early_leaves_needs_no_plugins(machine: Machine):
+    need_missing_plugin(machine)
+    kind = "pulumi:pulumi:Stack"
+    machine.put_resources({"urn": f"urn:pulumi:gke-ovms::llm-endpoint::{kind}::s", "type": kind})
+    down = machine.run("scripts/down", "gke-ovms")
+    assert down.returncode == 0, down.stderr
+    assert machine.pulumi_calls[-1].startswith("destroy")
+
+
+def test_down_of_a_stack_with_resources_says_which_plugins_it_lacks(machine: Machine):
+    need_missing_plugin(machine)
+    put_state(machine)
+    down = machine.run("scripts/down", "gke-ovms")
+    assert down.returncode == 1
+    assert "scripts/pulumi plugin install resource gcp 9.7.0 --file" in down.stderr
+    assert not any(call.startswith("destroy") for call in machine.pulumi_calls)
+
+
+def test_down_of_a_stack_that_was_only_begun_is_not_taken_for_empty(machine: Machine):
+    need_missing_plugin(machine)
+    begun = {"type": "creating", "resource": {"urn": "urn:x::y::gcp:storage/bucket:Bucket::b"}}
+    state = {"deployment": {"resources": [], "pending_operations": [begun]}}
+    (machine.other / "export.json").write_text(json.dumps(state), encoding="utf-8")
+    down = machine.run("scripts/down", "gke-ovms")
+    assert down.returncode == 1
+    assert "gcp 9.7.0" in down.stderr
+
+
+def fake_checkout(
+    folder: Path, outputs: dict[str, Any], status: int = 0, said: str = "no such stack"
+) -> Checkout:
+    """Return a checkout whose scripts/pulumi tells `outputs`, and says `said` beside them."""
+    (folder / "said").write_text(said, encoding="utf-8")
     (folder / "outputs.json").write_text(json.dumps(outputs), encoding="utf-8")
     script = folder / "scripts" / "pulumi"
     script.parent.mkdir()
-    text = f'#!/bin/sh\ncat "{folder}/outputs.json"\necho no such stack >&2\nexit {status}\n'
+    text = f'#!/bin/sh\ncat "{folder}/outputs.json"\ncat "{folder}/said" >&2\nexit {status}\n'
     script.write_text(text, encoding="utf-8")
     script.chmod(0o755)
     return Checkout(folder)
@@ -172,3 +230,30 @@ def test_outputs_that_can_not_be_read_are_said(tmp_path: Path):
     with pytest.raises(forward.NoWayError, match="no such stack") as caught:
         forward.read_outputs(checkout, "gke-ovms", {"PATH": "/usr/bin:/bin"})
     assert caught.value.next_step.endswith("scripts/pulumi stack ls")
+
+
+NO_STACK = """\
+Backend: file:///here (the default)
+error: no stack named 'gke-ovms' found
+"""
+NO_PLACE = """\
+Backend: file:///here (the default)
+error: the cache can't be made
+next: set another
+"""
+
+
+def test_a_stack_that_is_not_there_is_to_be_brought_up(tmp_path: Path):
+    checkout = fake_checkout(tmp_path, {}, 1, NO_STACK)
+    with pytest.raises(forward.NoWayError) as caught:
+        forward.read_outputs(checkout, "gke-ovms", {"PATH": "/usr/bin:/bin"})
+    assert str(caught.value) == "there is no stack gke-ovms"
+    assert caught.value.next_step == "scripts/up gke-ovms"
+
+
+def test_a_note_before_an_error_is_no_part_of_it(tmp_path: Path):
+    checkout = fake_checkout(tmp_path, {}, 1, NO_PLACE)
+    with pytest.raises(forward.NoWayError) as caught:
+        forward.read_outputs(checkout, "gke-ovms", {"PATH": "/usr/bin:/bin"})
+    assert str(caught.value) == "the outputs of gke-ovms can't be read: the cache can't be made"
+    assert caught.value.next_step == "set another"

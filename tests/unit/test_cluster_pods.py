@@ -142,11 +142,31 @@ def test_why_an_image_does_not_come_is_taken_from_the_event_while_the_next_try_i
     status = container("model", waiting=waiting("ImagePullBackOff", "Back-off pulling image"))
     events = [
         event("Failed", "Failed to pull image: manifest unknown", "11:58:00"),
+        event("Failed", "Error: ErrImagePull", "11:58:00"),
         event("BackOff", "Back-off pulling image", "11:59:00"),
+        event("Failed", "Error: ImagePullBackOff", "11:59:00"),
     ]
     log = read(pod(initContainerStatuses=[status]), events=events)
     assert log.stages["image"].state == "failed"
     assert "manifest unknown" in log.stages["image"].message
+
+
+@pytest.mark.parametrize("label", ["controller-revision-hash", "pod-template-hash"])
+def test_a_pod_that_is_being_replaced_fails_no_deployment(label: str):
+    failed = container("model", terminated={"exitCode": 78}, lastState={})
+    old, new = pod("chat-0", initContainerStatuses=[failed]), pod("chat-1", **READY)
+    for one, revision, made in ((old, "old", "11:00:00"), (new, "new", "11:58:00")):
+        one["metadata"]["creationTimestamp"] = f"2026-11-21T{made}Z"
+        one["metadata"]["labels"][label] = revision
+    assert "failed" not in {each.state for each in read(old, new).stages.values()}
+    old["metadata"]["labels"][label] = "new"
+    assert read(old, new).stages["model"].state == "failed"
+
+
+def test_pods_of_others_in_the_namespace_are_not_asked_for():
+    with FakeCluster(objects={f"{CORE}/pods": {}, f"{CORE}/events": {}, SETS: {}}) as cluster:
+        PodConsole("llm", cluster.environment, now=lambda: NOW).read()
+    assert cluster.selected[f"{CORE}/pods"] == "app.kubernetes.io/part-of=llm-endpoint"
 
 
 def test_a_volume_that_is_not_there_yet_is_said():

@@ -1,5 +1,6 @@
 """Ways to a Service that no address leads to, through a port-forward of the API server."""
 
+import errno
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -81,6 +82,27 @@ def test_connections_go_to_a_ready_pod_several_at_once(echo: Callable[[bytes], E
     assert got == [b"a:" + one for one in sent]
     assert said == []
     assert cluster.tokens == {f"Bearer {TOKEN}"}
+
+
+def test_one_connection_that_breaks_off_at_its_beginning_ends_no_others(
+    echo: Callable[[bytes], Echo], monkeypatch: pytest.MonkeyPatch
+):
+    faults = [ConnectionAbortedError(), OSError(errno.EMFILE, "Too many open files")]
+    accept = socket.socket.accept
+
+    def accept_some(listener: socket.socket) -> tuple[socket.socket, object]:
+        if threading.current_thread() is forward._thread and faults:
+            raise faults.pop()
+        return accept(listener)
+
+    with FakeCluster() as cluster:
+        cluster.serve("gateway-1", echo(b"a:").port)
+        forward = Forward(ClusterApi(cluster.access, cluster.environment), AT, print)
+        monkeypatch.setattr(socket.socket, "accept", accept_some)
+        with forward:
+            assert ask(forward.port, b"x", 3) == b"a:x"
+    assert faults == []
+    assert not forward._thread.is_alive()
 
 
 def test_much_goes_through_whole(echo: Callable[[bytes], Echo]):

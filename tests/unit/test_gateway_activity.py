@@ -25,9 +25,9 @@ def test_a_request_counts_while_it_runs_and_its_end_is_the_last(tmp_path: Path):
     activity = Activity(path, Clock())
     assert content(path) == {"ready_since": None, "last_request": None, "active": 0}
     with pytest.raises(RuntimeError), activity.request():
-        assert content(path) == {"ready_since": None, "last_request": 1001.0, "active": 1}
+        assert content(path) == {"ready_since": None, "last_request": 1002.0, "active": 1}
         raise RuntimeError
-    assert content(path) == {"ready_since": None, "last_request": 1002.0, "active": 0}
+    assert content(path) == {"ready_since": None, "last_request": 1003.0, "active": 0}
 
 
 def test_the_endpoint_is_ready_once(tmp_path: Path):
@@ -35,7 +35,7 @@ def test_the_endpoint_is_ready_once(tmp_path: Path):
     activity = Activity(path, Clock())
     activity.is_ready()
     activity.is_ready()
-    assert content(path) == {"ready_since": 1001.0, "last_request": None, "active": 0}
+    assert content(path) == {"ready_since": 1002.0, "last_request": None, "active": 0}
 
 
 def test_a_restart_forgets_only_the_requests_that_it_ended(tmp_path: Path):

@@ -153,6 +153,7 @@ async def test_neither_of_the_clusters_paths_is_an_activity(tmp_path: Path):
             assert answer.status == 200
         told = await running.activity()
         assert told["ready_since"] <= told["last_request"] <= told["now"]
+        assert 0 < told["began"] <= told["ready_since"]
 
 
 @pytest.mark.parametrize("path", ["/live", "/activity"])

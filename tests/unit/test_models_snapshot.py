@@ -1,6 +1,7 @@
 """Whole repositories for engines of safetensors: what is taken, what is checked, what survives."""
 
 import json
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -359,3 +360,21 @@ def test_a_name_that_would_leave_the_folder_is_refused(machine: Machine, path: s
     message = machine.fails()
     assert f"has a file {path!r}, which is no name for a file in a folder" in message
     assert machine.fetched() == []
+
+
+def test_a_pin_is_on_the_disk_before_it_has_its_name(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+):
+    """A node that is lost would else leave an empty pin, which nobody could delete in a pod."""
+    synced: list[str] = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    machine.pull()
+    pin = Store(machine.cache).pin_file(Whole(ROOT))
+    assert pin.is_file()
+    assert f"{pin}.{os.getpid()}.new" in synced

@@ -16,6 +16,7 @@ from components.engines.ovms import (
     missing_features,
     parse_version,
     parsers_for,
+    pooling_for,
     reasoning_parsers,
     tool_parsers,
 )
@@ -25,6 +26,25 @@ OPTIONS = OvmsOptions("Qwen3-8B-int4-ov", slots=8, cache_gb=40)
 EVERYTHING = replace(OPTIONS, tool_parser="hermes3", reasoning_parser="qwen3")
 EMBEDDINGS = OvmsOptions("bge-base-en-v1.5-int8-ov", slots=4, task=Task.EMBEDDINGS, pooling="CLS")
 PINNED = Version(2026, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("repo", "pooling"),
+    [
+        ("Qwen3-Embedding-0.6B-int8-ov", "LAST"),
+        ("bge-base-en-v1.5-int8-ov", "CLS"),
+        ("bge-m3-int8-ov", "CLS"),
+        ("gte-large-en-v1.5-int8-ov", "CLS"),
+        ("multilingual-e5-large-instruct-int8-ov", "MEAN"),
+        ("e5-mistral-7b-instruct-int8-ov", "LAST"),
+        ("all-MiniLM-L12-v2-int8-ov", "MEAN"),
+        ("bge-reranker-base-int8-ov", None),
+        ("gte-small", None),
+        ("own-embedding-ov", None),
+    ],
+)
+def test_a_family_s_pooling_is_known_by_its_name(repo: str, pooling: str | None):
+    assert pooling_for(repo) == pooling
 
 
 def value_of(arguments: tuple[str, ...], flag: str) -> str:

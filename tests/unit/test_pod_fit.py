@@ -7,12 +7,14 @@ import pytest
 from components.catalogue.gcp import find_machine_type
 from components.catalogue.gke import NodeRoom
 from components.models.reference import parse_model_reference
+from components.sizing.pod_changes import Pool, after
 from components.sizing.pod_fit import PoolProblem, model_shortfall, nodes_for, pool_shortfall
 from components.sizing.pod_tuning import PodsWanted
 
 C3 = "c3-standard-22"
 QWEN = "OpenVINO/Qwen3-8B-int4-ov"
 EMBEDDINGS = "OpenVINO/bge-base-en-v1.5-int8-ov"
+GGUF_7B = "bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M"
 GGUF = "Qwen/Qwen3-8B-GGUF:Q4_K_M"
 
 
@@ -70,7 +72,7 @@ def test_a_node_on_which_nothing_is_left_is_refused():
     problem = refused(wanted(), "e2-medium")
     assert problem.key == "node_machine_type"
     assert "nothing is left" in problem.said
-    assert words(problem)[0] == "node_machine_type e2-standard-2"
+    assert words(problem)[0] == "node_machine_type e2-highmem-2"
 
 
 def test_an_embeddings_pod_that_leaves_nothing_is_named():
@@ -95,6 +97,44 @@ def test_what_is_offered_is_taken():
     assert pool(wanted(replicas=2, pod_cpus=10, pod_memory_gb=38)) is None
     assert pool(wanted(pod_cpus=21)) is None
     assert pool(wanted(), "e2-standard-2") is None
+
+
+@pytest.mark.parametrize(
+    ("choices", "on"),
+    [
+        ({}, "e2-small"),
+        ({"replicas": 2}, C3),
+        ({"pod_cpus": 40, "pod_memory_gb": 300}, C3),
+        ({"model": GGUF_7B, "engine": "llama_cpp", "context_tokens": 1_048_576}, C3),
+        ({"model": GGUF_7B, "engine": "llama_cpp", "context_tokens": 524_288}, "e2-standard-8"),
+        ({"model": "OpenVINO/Some-235B-int8-ov"}, C3),
+    ],
+)
+def test_whatever_is_offered_is_taken_when_it_is_typed(choices: dict[str, Any], on: str):
+    asked = Pool(find_machine_type(on), wanted(**choices), 1)
+    problem = pool(asked.wanted, on) or model_shortfall(asked.machine, asked.wanted)
+    assert problem is not None
+    assert problem.changes
+    for one in problem.changes:
+        then = after(asked, one)
+        assert then.machine is not None
+        assert pool(then.wanted, then.machine.name, then.max_nodes) is None
+        short = model_shortfall(then.machine, then.wanted)
+        assert short is None or not short.surely, one.words
+
+
+def test_a_machine_type_that_the_region_lacks_is_not_offered():
+    asked = wanted(pod_memory_gb=80)
+    problem = pool_shortfall(find_machine_type("n2-standard-16"), asked, "", 1, "europe-west12")
+    assert problem is not None
+    assert not [name for name in words(problem) if " c3-" in name]
+
+
+def test_the_size_that_is_unset_is_the_one_to_set():
+    problem = pool_shortfall(None, wanted(pod_cpus=8), "z9-standard-8", 1)
+    assert problem is not None
+    assert (problem.key, problem.unset) == ("pod_memory_gb", ("pod_memory_gb",))
+    assert problem.said.endswith("one has left: set pod_memory_gb")
 
 
 def test_the_most_replicas_are_those_that_have_to_fit():

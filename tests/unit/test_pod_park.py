@@ -229,6 +229,7 @@ def test_a_gateway_that_can_not_be_asked_parks_nothing(fake: Fake, capsys):
         {**IDLE, "now": math.inf},
         {**IDLE, "last_request": math.nan},
         {**IDLE, "ready_since": "1"},
+        {**IDLE, "began": "1"},
     ],
 )
 def test_an_answer_that_can_not_be_parks_nothing(fake: Fake, answer: object):
@@ -278,7 +279,7 @@ def test_servers_that_never_get_ready_are_parked_in_the_end(
     fake: Fake, capsys, annotations: dict[str, str], last_request: int | None, since: int
 ):
     fake.metadata = {"creationTimestamp": MADE, "annotations": annotations}
-    unready = {"ready_since": None, "last_request": last_request, "active": 0}
+    unready = {"ready_since": None, "last_request": last_request, "active": 0, "began": 0}
     fake.activity = {**unready, "now": since + STARTING - 1}
     assert fake.run() == 0
     told = "nothing is parked: the endpoint is not ready; idle for 209 of 210 min\n"
@@ -290,10 +291,44 @@ def test_servers_that_never_get_ready_are_parked_in_the_end(
     assert fake.replicas == {"chat": 0, "embeddings": 0}
 
 
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"began": 10**6}, "idle for 1 of 210 min"),
+        ({}, "and the gateway does not say since when it looks"),
+    ],
+)
+def test_servers_that_start_anew_behind_a_gateway_that_does_are_not_parked(
+    fake: Fake, capsys, changed: dict[str, int], why: str
+):
+    """As where another model is deployed: both are other pods, and neither knows of a request."""
+    fake.metadata = {"creationTimestamp": MADE, "annotations": {"llm-endpoint/woken-at": WOKEN}}
+    unready = {"ready_since": None, "last_request": None, "active": 0, "now": 10**6 + 60}
+    fake.activity = {**unready, **changed}
+    assert fake.run() == 0
+    assert capsys.readouterr().out.endswith(f"{why}\n")
+    assert fake.patched() == []
+
+
+def test_servers_that_a_person_woke_have_their_time_from_then_on(fake: Fake, capsys):
+    parked = {"llm-endpoint/woken-at": WOKEN, "llm-endpoint/parked-at": "1970-01-01T03:00:00Z"}
+    fake.metadata = {"creationTimestamp": MADE, "annotations": parked}
+    unready = {"ready_since": None, "last_request": None, "active": 0, "began": 0}
+    fake.activity = {**unready, "now": 10**6}
+    assert fake.run() == 0
+    assert capsys.readouterr().out.endswith("idle for 0 of 210 min\n")
+    woken = {"metadata": {"annotations": {"llm-endpoint/woken-at": "1970-01-12T13:46:40Z"}}}
+    assert [body for _, body in fake.patched()] == [woken, woken]
+    parked.update(woken["metadata"]["annotations"])
+    fake.activity = {**unready, "now": 10**6 + STARTING}
+    assert fake.run() == 0
+    assert fake.replicas == {"chat": 0, "embeddings": 0}
+
+
 @pytest.mark.parametrize("metadata", [{}, {"creationTimestamp": "yesterday"}])
 def test_servers_of_an_unknown_age_are_not_parked(fake: Fake, metadata: dict[str, Any]):
     fake.metadata = metadata
-    fake.activity = {**IDLE, "ready_since": None, "now": 10**9}
+    fake.activity = {**IDLE, "ready_since": None, "began": 0, "now": 10**9}
     assert fake.run() == 1
     assert fake.patched() == []
 

@@ -73,6 +73,14 @@ def test_an_embeddings_model_has_pods_and_a_disk_of_its_own():
     assert embedding_model(settings({})) is None
 
 
+@pytest.mark.parametrize("tag", ["2026.2", "latest", "2026.3.1"])
+def test_how_a_known_model_is_pooled_is_said_to_every_image(tag: str):
+    own = f"docker.io/openvino/model_server:{tag}{DIGEST}"
+    other = "OpenVINO/Qwen3-Embedding-0.6B-int8-ov"
+    _, embeddings = servers(model=QWEN, embeddings_model=other, container_image=own)
+    assert value_of(embeddings, "--pooling") == "LAST"
+
+
 def test_llama_cpp_serves_a_file_in_the_same_place():
     (chat,) = servers(engine="llama_cpp", model=GGUF, embeddings_model=GGUF)
     assert (chat.form, chat.program) == (ModelForm.GGUF, ("/app/llama-server",))

@@ -122,6 +122,8 @@ def test_llama_cpp_is_set_up_as_on_a_machine_of_the_pod_s_size():
 
 def test_on_a_machine_type_that_nobody_knows_a_pod_s_size_has_to_be_said():
     with pytest.raises(PodSizeError, match="set both pod_cpus and pod_memory_gb"):
+        tuned_pods(None, wanted())
+    with pytest.raises(PodSizeError, match="one has left: set pod_memory_gb"):
         tuned_pods(None, wanted(pod_cpus=7))
     chat = tuned_pods(None, wanted(pod_cpus=7, pod_memory_gb=25)).chat
     assert (chat.cpus, chat.memory_gb) == (7, 25)

@@ -159,3 +159,18 @@ def test_a_manifest_that_points_outside_removes_nothing(
     assert render.main(["cpu-vm", "--out", str(out)]) == 1
     assert "lies outside" in capsys.readouterr().err
     assert (tmp_path / "precious").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "counts"),
+    [
+        ({"replicas": "2", "max_nodes": "2"}, "chat 2"),
+        ({"max_replicas": "2", "max_nodes": "2"}, "chat 1 to 2"),
+        ({"parked": "true"}, "chat 0"),
+    ],
+)
+def test_how_many_pods_there_will_be_is_noted_where_no_file_says_it(
+    stacks: Path, capsys: pytest.CaptureFixture[str], given: dict[str, str], counts: str
+):
+    assert render.rendered("gke-ovms", given)
+    assert f"note: replicas: {counts}: set by up, not in the files" in capsys.readouterr().err

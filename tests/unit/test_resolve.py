@@ -135,6 +135,8 @@ def test_a_program_without_containers_records_nothing(stack: Stack, google: Fake
 def test_a_stack_that_is_no_program_s_is_said_to_be(stack: Stack):
     assert stack.resolve(name="mine") is None
     assert "the programs are" in stack.said
+    assert "scripts/pulumi config set program local --stack mine\n" in stack.said
+    assert "scripts/pulumi stack init mine\n" in stack.said
 
 
 def test_a_stack_without_a_project_is_the_program_s_to_refuse(

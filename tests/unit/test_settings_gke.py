@@ -146,7 +146,24 @@ def test_a_gateway_takes_a_domain_and_its_zone():
             {"expose": "gateway", **FROM},
             "domain is not set: expose is 'gateway', whose certificate Google signs for a domain",
         ),
-        ({"dns_zone": "mine"}, "dns_zone is 'mine': it is for the domain's record"),
+        (
+            {"dns_zone": "mine"},
+            "where it has no effect: clients ask for the Service by its name in the cluster, and "
+            "no record is made\n    next: scripts/pulumi config rm dns_zone, or scripts/pulumi "
+            "config set expose load_balancer",
+        ),
+        (
+            {**BALANCED, "dns_zone": "mine"},
+            "dns_zone is 'mine': it is for the domain's record, and domain is not set",
+        ),
+        (
+            {"cluster": "shared", "network": "n", "subnetwork": "s"},
+            "next: scripts/pulumi config rm network && scripts/pulumi config rm subnetwork, or ",
+        ),
+        (
+            {"cluster": "shared", "subnetwork": "s"},
+            "next: scripts/pulumi config rm subnetwork, or scripts/pulumi config rm cluster",
+        ),
         ({"tls": "acme"}, "did you mean own_ca?\n    next: scripts/pulumi config set tls own_ca"),
     ],
 )
@@ -192,8 +209,57 @@ def test_a_value_that_would_not_do_is_refused_with_what_would(key: str, value: s
 
 
 @pytest.mark.parametrize(
+    ("raw", "step"),
+    [
+        ({"gcp:zone": "europe-west4"}, "set gcp:zone europe-west4-a"),
+        ({"tls": "none"}, "set tls own_ca"),
+        ({"system_machine_type": "g2-standard-8"}, "set system_machine_type e2-standard-2"),
+        ({"node_machine_type": "ct5lp-hightpu-4t"}, "set node_machine_type c3-standard-22"),
+        ({"node_machine_type": "t2a-standard-8"}, "set node_machine_type c3-standard-22"),
+        ({"system_machine_type": "t2a-standard-8"}, "set system_machine_type e2-standard-2"),
+        ({"allowed_cidrs": "203.0.113.7"}, "set allowed_cidrs 203.0.113.7/32"),
+        ({"allowed_cidrs": "203.0.113.7/24"}, "set allowed_cidrs 203.0.113.7/32"),
+        ({"allowed_cidrs": "0.0.0.0/0"}, "set allowed_cidrs world"),
+        ({"allowed_cidrs": "203.0.113.7 10.0.0.0/8"}, "set allowed_cidrs VALUE"),
+        (
+            {
+                "node_machine_type": "h3-standard-88",
+                "spot": "false",
+                "gcp:zone": "us-east1-b",
+            },
+            "set node_machine_type c3-standard-22, or scripts/pulumi config set gcp:zone us-cen",
+        ),
+    ],
+)
+def test_the_command_has_the_value_that_the_sentence_knows(raw: dict[str, str], step: str):
+    refused = refusal({**BALANCED, **raw})
+    assert f"next: scripts/pulumi config {step}" in refused
+    assert "one problem" in refused
+
+
+def test_a_region_is_no_zone():
+    assert "that is a region; its zones are europe-west4-a, eu" in refusal(
+        {"gcp:zone": "europe-west4"}
+    )
+
+
+@pytest.mark.parametrize(
     ("raw", "said"),
     [
+        (
+            {"node_machine_type": "c9-standard-8", "pod_cpus": "6", "pod_memory_gb": "20"},
+            "boot disks hyperdisk-balanced (node_disk_type) and volumes standard-rwo "
+            "(storage_class)",
+        ),
+        (
+            {"cluster": CLUSTER.replace("europe-west4/", "europe-west4-b/")},
+            "cluster shared lies in europe-west4-b, and the models' nodes go to gcp:zone, "
+            "europe-west4-a",
+        ),
+        (
+            {**GATEWAY, "domain": f"{'a' * 40}.{'b' * 20}.org"},
+            "has 65 characters, and GKE's documentation",
+        ),
         ({"node_machine_type": "n4-standard-16"}, "hyperdisk-balanced has to be in the cluster"),
         (
             {"system_machine_type": "e9-standard-2"},

@@ -5,6 +5,7 @@ from gke_ovms_settings import DIGEST, EMBEDDINGS, GOOD, LLAMA, refusal, settings
 
 from components.engines import ovms
 from components.models.reference import parse_model_reference
+from components.settings import ConfigurationError, GkeOvmsSettings, load
 from components.settings.gke_engine import ovms_version
 
 IMAGE = "openvino/model_server"
@@ -142,6 +143,21 @@ def test_a_model_that_ovms_does_not_serve_is_refused_with_what_would_do(model: s
         ),
         ({"container_image": "build"}, "a cluster builds none"),
         ({"container_image": IMAGE}, "it takes an image with its tag and digest"),
+        (
+            {"engine": "llama_cpp"},
+            "next: scripts/pulumi config set engine ovms, or scripts/pulumi config set model "
+            "bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M",
+        ),
+        (
+            {"model": "A/Foo-8B-int4-ov", "embeddings_model": "B/Foo-8B-int4-ov"},
+            "clients ask for it as Foo-8B-int4-ov, the repository's name alone, and so they do for "
+            "the one that chats, A/Foo-8B-int4-ov (model)",
+        ),
+        ({"engine_flags": "--cache_size=3"}, "or it would open the server"),
+        (
+            {"engine_flags": "--cache_size=3"},
+            "next: scripts/pulumi config set engine_flags -- 'VALUE'",
+        ),
         ({"engine_flags": "--cache_size=3"}, "--cache_size is kv_cache_gb"),
         ({"engine_flags": "--dynamic_splt_fuse true"}, "did you mean --dynamic_split_fuse?"),
         ({"engine_flags": "--pooling CLS"}, "--pooling is for other tasks"),
@@ -201,6 +217,54 @@ def test_what_the_nodes_and_pods_can_not_hold_is_refused_with_numbers(
     assert said in refused
     assert "one problem" in refused
     assert "next: scripts/pulumi config set" in refused
+
+
+def test_a_command_for_a_stack_keeps_its_options_before_a_value_with_a_dash():
+    with pytest.raises(ConfigurationError) as caught:
+        load(GkeOvmsSettings, {**GOOD, "engine_flags": "--cache_size=3"}, {})
+    step = "scripts/pulumi config set engine_flags --stack mine -- 'VALUE'"
+    assert f"next: {step}" in str(caught.value.for_stack("mine"))
+
+
+def test_what_does_only_together_is_two_commands():
+    with pytest.raises(ConfigurationError) as caught:
+        load(GkeOvmsSettings, {**GOOD, "pod_cpus": "30", "pod_memory_gb": "100"}, {})
+    both = (
+        "next: scripts/pulumi config set pod_cpus 21 --stack mine && "
+        "scripts/pulumi config set pod_memory_gb 77 --stack mine, or "
+    )
+    assert both in str(caught.value.for_stack("mine"))
+
+
+@pytest.mark.parametrize(
+    ("size", "unset"), [("pod_cpus", "pod_memory_gb"), ("pod_memory_gb", "pod_cpus")]
+)
+def test_of_a_pod_s_size_on_unknown_nodes_what_is_unset_is_asked_for(size: str, unset: str):
+    refused = refusal({"node_machine_type": "z9-standard-8", size: "8"})
+    assert f"{unset} is not set" in refused
+    assert f"next: scripts/pulumi config set {unset} VALUE" in refused
+
+
+def test_more_pods_than_nodes_are_told_beside_a_cache_of_another_engine():
+    refused = refusal({"replicas": "2", "kv_type": "q8_0"})
+    assert "2 problems" in refused
+    assert "take 2 nodes" in refused
+
+
+@pytest.mark.parametrize(
+    ("model", "tag", "warned"),
+    [
+        ("someone/own-embedding-0.6B-int8-ov", "2026.2", True),
+        ("someone/own-embedding-0.6B-int8-ov", "latest", True),
+        ("someone/own-embedding-0.6B-int8-ov", "2026.3", False),
+        (EMBEDDINGS, "2026.2", False),
+    ],
+)
+def test_a_pooling_that_neither_name_nor_image_tells_is_a_warning(
+    model: str, tag: str, warned: bool
+):
+    read = settings({"embeddings_model": model, "container_image": f"{IMAGE}:{tag}{DIGEST}"})
+    assert any(f"{model}: its name does not tell how" in said for said in read.warnings()) == warned
 
 
 def test_memory_is_not_reckoned_for_a_model_or_cache_that_the_engine_does_not_take():

@@ -213,7 +213,7 @@ def test_all_of_a_bad_configuration_is_refused_at_once():
         (
             {"engine_flags": "--treads-batch 8"},
             "has no flag --treads-batch; did you mean --threads-batch",
-            "set engine_flags VALUE",
+            "set engine_flags -- 'VALUE'",
         ),
         (
             {"container_image": "ghcr.io/ggml-org/llama.cpp:server-cuda"},

@@ -15,6 +15,7 @@ import sys
 import sysconfig
 import tempfile
 import threading
+import venv
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -178,8 +179,9 @@ def _told(cloud: EmulatedCloud, asked: Asked) -> Reply:
 def _images(folder: Path) -> dict[str, Image]:
     """Return what stands for the images, by their references."""
     base = Path(sys.base_prefix)
-    # It is found as the image's, and finds its own libraries where it was installed.
-    python = {} if str(base) in ("/usr", "/usr/local") else {"/usr/local": base, str(base): base}
+    # A system's own Python may lack pip, which the image's has.
+    python = folder / "python"
+    venv.create(python, symlinks=True, with_pip=True)
     caddy = folder / "caddy" / "bin"
     caddy.mkdir(parents=True)
     shutil.copy(caddy_program(), caddy / "caddy")
@@ -201,7 +203,7 @@ def _images(folder: Path) -> dict[str, Image]:
     packages = Path(sysconfig.get_path("purelib"))
     own = {str(base): base, "/opt/checkout": ROOT, "/opt/packages": packages}
     return {
-        support_images().python: Image(python),
+        support_images().python: Image({"/usr/local": python, str(base): base}),
         support_images().caddy: Image({"/usr/local": caddy.parent}),
         pod_image("ovms").reference: Image({"/ovms": engine.parent, **own}),
     }
