@@ -31,6 +31,7 @@ from scripts.verify.shape import dig, dig_text, excerpt
 
 EVENTS_READ = 500
 _NEW = timedelta(minutes=30)
+_CLOCKS_DIFFER = timedelta(seconds=30)
 _LOG_LINES = 200
 _LINE = 300
 _SHOWN_EVENTS = 8
@@ -52,6 +53,7 @@ class PodConsole:
         self._namespace = namespace
         self._environment = os.environ if environment is None else environment
         self._now = now
+        self._began = now() - _CLOCKS_DIFFER
         self._api: ClusterApi | None = None
 
     @property
@@ -81,7 +83,7 @@ class PodConsole:
         steps: list[tuple[Pod, Step]] = []
         logs: list[tuple[str, list[str]]] = []
         for pod in pods:
-            step = step_of(pod, events, now)
+            step = step_of(pod, events, now, self._began)
             if step.log is not None:
                 step, lines = self._with_log(api, pod, step, step.log)
                 logs.append((pod.name, lines))

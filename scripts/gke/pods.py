@@ -146,8 +146,12 @@ def events_of(listed: Json) -> Events:
     return found
 
 
-def step_of(pod: Pod, events: Events, now: datetime) -> Step:
-    """Return where `pod` is."""
+def step_of(pod: Pod, events: Events, now: datetime, since: datetime) -> Step:
+    """Return where `pod` is.
+
+    A container that last ended before `since` has failed for what may be mended by now: it is
+    started again.
+    """
     own = events.get(("Pod", pod.name), ())
     if not dig_text(pod.value, "spec", "nodeName"):
         return _unscheduled(pod, own, now)
@@ -155,12 +159,14 @@ def step_of(pod: Pod, events: Events, now: datetime) -> Step:
     for init in _list(dig(status, "initContainerStatuses")):
         if dig(init, "state", "terminated", "exitCode") == 0:
             continue
-        return _init_step(init, own)
+        return _init_step(init, own, since)
     if not _list(dig(status, "containerStatuses")):
         return Step(
             IMAGE, "running", _volume_trouble(own) or "its volume and its images are on their way"
         )
-    steps = [_container_step(pod, one, own) for one in _list(dig(status, "containerStatuses"))]
+    steps = [
+        _container_step(pod, one, own, since) for one in _list(dig(status, "containerStatuses"))
+    ]
     for wanted in ("failed", "retrying", "running"):
         for step in steps:
             if step.state == wanted:
@@ -206,7 +212,7 @@ def _unscheduled(pod: Pod, own: Sequence[Happening], now: datetime) -> Step:
     return Step(NODE, "running", f"no node has room yet (FailedScheduling): {said}")
 
 
-def _init_step(status: Json, own: Sequence[Happening]) -> Step:
+def _init_step(status: Json, own: Sequence[Happening], since: datetime) -> Step:
     name = dig_text(status, "name")
     stage = name if name in STAGES else MODEL
     waiting = dig(status, "state", "waiting")
@@ -218,12 +224,12 @@ def _init_step(status: Json, own: Sequence[Happening]) -> Step:
     if dig(status, "state", "running") is not None:
         return Step(stage, "running", "", name)
     code = dig(ended, "exitCode")
-    if code == PERMANENT_EXIT:
+    if code == PERMANENT_EXIT and not _ended_before(ended, since):
         return Step(stage, "failed", "", name)
     return Step(stage, "retrying", f"ended with status {code}, and is started again", name)
 
 
-def _container_step(pod: Pod, status: Json, own: Sequence[Happening]) -> Step:
+def _container_step(pod: Pod, status: Json, own: Sequence[Happening], since: datetime) -> Step:
     name = dig_text(status, "name")
     stage = GATEWAY if pod.is_gateway else SERVER
     restarts = dig_count(status, "restartCount") or 0
@@ -236,18 +242,23 @@ def _container_step(pod: Pod, status: Json, own: Sequence[Happening]) -> Step:
         return _waiting_step(waiting, own)
     if is_crashing:
         how = f"{name} {_end_in_words(last)}"
-        if restarts >= MOST_RESTARTS:
+        if restarts >= MOST_RESTARTS and not _ended_before(last, since):
             message = f"{how}, {restarts + 1} times over{_mend_of(last)}"
             return Step(stage, "failed", message, name)
         return Step(
             stage,
             "retrying",
-            f"{how}, and is started again ({restarts + 1} of {MOST_RESTARTS + 1})",
+            f"{how}, {restarts + 1} times so far, and is started again",
             name,
         )
     again = f" again after it {_end_in_words(last)}" if restarts and last is not None else ""
     doing = "starts" if pod.is_gateway else "loads the model"
     return Step(stage, "running", f"{name} {doing}{again}", name)
+
+
+def _ended_before(ended: Json, since: datetime) -> bool:
+    moment = _moment(dig_text(ended, "finishedAt"))
+    return moment is not None and moment < since
 
 
 def _end_in_words(ended: Json) -> str:

@@ -280,7 +280,8 @@ def _verify(options: Options, scrubber: Scrubber, output: Output, route: Route |
     # requests takes most of the start, and neither --help nor a usage error needs it
     from scripts.verify.run import verify
 
-    if options.key and not options.endpoint.is_https and not options.endpoint.is_loopback:
+    here = options.endpoint.is_loopback and options.via is None
+    if options.key and not options.endpoint.is_https and not here:
         output.trouble("warning: the key travels unencrypted: that URL is http://")
     verdict = verify(options, scrubber, output, route)
     receipt = verdict.receipt

@@ -227,6 +227,21 @@ def test_a_model_that_trying_again_does_not_mend_fails_with_its_message():
     assert "chat-0: HTTP 404" in failed.log
 
 
+@pytest.mark.parametrize(("ended", "state"), [("11:58:00", "retrying"), ("12:00:10", "failed")])
+def test_what_failed_before_this_deployment_may_be_mended_by_now(ended: str, state: str):
+    last = {"terminated": {"exitCode": 78, "finishedAt": f"2026-11-21T{ended}Z"}}
+    status = container("model", waiting=waiting("CrashLoopBackOff"), lastState=last)
+    text = record("failed", "owner/repo has no revision x: name another")
+    log = read(pod(initContainerStatuses=[status]), logs={("chat-0", "model"): text})
+    assert log.stages["model"].state == state
+    last = {"terminated": {"exitCode": 1, "finishedAt": f"2026-11-21T{ended}Z"}}
+    crashed = container(
+        "server", waiting=waiting("CrashLoopBackOff"), lastState=last, restartCount=3
+    )
+    log = read(pod(initContainerStatuses=[DONE], containerStatuses=[crashed]))
+    assert log.stages["server"].state == state
+
+
 def test_a_pull_that_broke_off_is_tried_again():
     status = container(
         "model", waiting=waiting("CrashLoopBackOff"), lastState={"terminated": {"exitCode": 1}}
@@ -242,7 +257,7 @@ def test_a_pull_that_broke_off_is_tried_again():
 
 @pytest.mark.parametrize(
     ("restarts", "state", "said"),
-    [(1, "retrying", "(2 of 4)"), (3, "failed", "server ended with status 1, 4 times over")],
+    [(1, "retrying", "2 times so far"), (3, "failed", "server ended with status 1, 4 times over")],
 )
 def test_a_server_that_goes_on_crashing_fails_with_the_end_of_its_log(
     restarts: int, state: str, said: str

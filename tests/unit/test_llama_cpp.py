@@ -236,6 +236,16 @@ EXPECTED = {
     ("vllm", "local"): "engine 'vllm' checks no API keys, and target 'local' has no gateway",
     ("vllm", "cpu-vm"): "engine 'vllm' needs cuda, and target 'cpu-vm' has cpu",
     ("vllm", "gpu-vm"): Form.CONTAINER,
+    ("llama_cpp", "gke-ovms"): Form.POD,
+    (
+        "localllm",
+        "gke-ovms",
+    ): "engine 'localllm' runs as process, and target 'gke-ovms' takes pod",
+    ("vllm", "gke-ovms"): "engine 'vllm' needs cuda, and target 'gke-ovms' has cpu",
+    ("ovms", "local"): "engine 'ovms' checks no API keys, and target 'local' has no gateway",
+    ("ovms", "cpu-vm"): "engine 'ovms' runs as pod, and target 'cpu-vm' takes process",
+    ("ovms", "gpu-vm"): "engine 'ovms' runs as pod, and target 'gpu-vm' takes container",
+    ("ovms", "gke-ovms"): Form.POD,
 }
 
 

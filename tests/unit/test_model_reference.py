@@ -86,7 +86,7 @@ def test_the_canonical_form_reads_as_the_same(text: str, canonical: str):
         ("owner/repo:../m.gguf", "not a file's path"),
         ("owner/repo:Q4 K M", "neither a .gguf file nor a quantisation"),
         ("owner/repo:m.safetensors", "the engine vllm loads"),
-        ("/models/m.onnx", "the engine ovms loads"),
+        ("/models/m.onnx", "which no engine here loads"),
         ("owner/--repo", "no repository named '--repo'"),
         ("owner/repo:m-00002-of-00003.gguf", "did you mean owner/repo:m-00001-of-00003.gguf?"),
         ("/models/", "it is a folder"),
