@@ -55,11 +55,14 @@ class Probe:
 
     `path`, which needs no key, answers `loading_status` while the model loads and 200 afterwards.
     `live_path` answers 200 as soon as the server listens, loading or not; None where none does.
+    `state_path` tells each model's state as OpenVINO Model Server's `/v1/config` does; None where
+    nothing does.
     """
 
     path: str
     loading_status: int = 503
     live_path: str | None = None
+    state_path: str | None = None
 
 
 @dataclass(frozen=True)

@@ -309,6 +309,7 @@ def launch(options: OvmsOptions) -> Launch:
             path=f"/v2/models/{options.model_id}/ready",
             loading_status=404,
             live_path="/v2/health/live",
+            state_path="/v1/config",
         ),
         forms=frozenset({Form.POD}),
         accelerators=frozenset({Accelerator.CPU}),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from enum import StrEnum
 
 import aiohttp
 
+from machine.gateway import states
 from machine.gateway.activity import Activity
 from machine.gateway.front import Front, FrontState
 from machine.gateway.keys import KeyFile
@@ -47,6 +49,7 @@ class Health:
         self._upstreams = settings.upstreams
         self._front = Front(settings.front_port)
         self._front_state = FrontState.ABSENT
+        self._models: dict[str, str] = {}
         self._keys = keys
         self._stages = stages
         self._activity = activity
@@ -82,9 +85,13 @@ class Health:
             self._activity.is_not_ready()
 
     def answer(self) -> tuple[int, Mapping[str, str]]:
-        """Return status and body of `GET /health`: Caddy, which passes it on, is not judged."""
+        """Return status and body of `GET /health`: Caddy, which passes it on, is not judged.
+
+        `models` has the states that servers tell of their models, without the models' names.
+        """
         if self._can_answer():
-            return 200, {"status": "ok"}
+            told = "; ".join(f"{name} {state}" for name, state in self._models.items() if state)
+            return 200, {"status": "ok", **({"models": told} if told else {})}
         why = self.why()
         return 503, {"status": why.status, "stage": why.stage, "message": why.message}
 
@@ -121,10 +128,14 @@ class Health:
                 timeout=aiohttp.ClientTimeout(_PROBE_SECONDS, sock_connect=_CONNECT_SECONDS),
                 allow_redirects=False,
             ) as answer:
-                if answer.status == 200:
-                    return ServerState.READY
-                loading = answer.status == upstream.loading_status
-                return ServerState.LOADING if loading else ServerState.ABSENT
+                if answer.status != 200:
+                    loading = answer.status == upstream.loading_status
+                    return ServerState.LOADING if loading else ServerState.ABSENT
+            told = await self._told_by(upstream)
+            # One that tells of no model is believed by its probe.
+            self._models[upstream.name] = ", ".join(told)
+            all_there = all(state == states.AVAILABLE for state in told)
+            return ServerState.READY if all_there else ServerState.LOADING
         except aiohttp.ConnectionTimeoutError:
             # A pod whose node is gone: nobody is there to refuse the connection.
             return ServerState.ABSENT
@@ -133,6 +144,19 @@ class Health:
             return self._servers[upstream.name]
         except (aiohttp.ClientError, OSError):
             return ServerState.ABSENT
+
+    async def _told_by(self, upstream: Upstream) -> tuple[str, ...]:
+        """Return the states of the server's models, as far as it tells."""
+        if upstream.state_path is None:
+            return ()
+        async with self._session.get(
+            upstream.origin + upstream.state_path,
+            timeout=aiohttp.ClientTimeout(_PROBE_SECONDS, sock_connect=_CONNECT_SECONDS),
+            allow_redirects=False,
+        ) as answer:
+            with suppress(ValueError):
+                return states.states(json.loads(await answer.read()))
+        return ()
 
     def _tell(self) -> None:
         """Report `server`, `gateway` and `ready` where their last records say otherwise."""

@@ -87,7 +87,7 @@ def parse(content: object) -> PodSettings:
 
 
 def _upstream(table: Table) -> Upstream:
-    table.only("name", "origin", "api_path", "probe_path", "loading_status")
+    table.only("name", "origin", "api_path", "probe_path", "loading_status", "state_path")
     return Upstream(
         name=_matching(table, "name", table.text("name") != "", "a server's name"),
         origin=_matching(
@@ -96,6 +96,7 @@ def _upstream(table: Table) -> Upstream:
         api_path=_url_path(table, "api_path"),
         probe_path=_url_path(table, "probe_path"),
         loading_status=table.number("loading_status"),
+        state_path=table.maybe(lambda key: _url_path(table, key), "state_path"),
     )
 
 

@@ -12,7 +12,8 @@ class Upstream:
     """A model server, or several of the same model behind one address.
 
     `origin` is its URL up to the port. `api_path` is where its OpenAI API lies. `loading_status` is
-    what its probe answers while the model is loaded.
+    what its probe answers while the model is loaded. `state_path` is where it tells its models'
+    states (`machine.gateway.states`); None where nowhere.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Upstream:
     api_path: str
     probe_path: str
     loading_status: int
+    state_path: str | None = None
 
 
 @dataclass(frozen=True)

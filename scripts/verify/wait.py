@@ -13,7 +13,7 @@ from scripts.verify.caller import Caller
 from scripts.verify.client import MODELS_PATH, Answer, Client
 from scripts.verify.outcome import Failure, TimedOut, Unreachable
 from scripts.verify.process import LocalServer
-from scripts.verify.shape import Json, parse_json
+from scripts.verify.shape import Json, dig_text, parse_json
 
 PROBE_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 0.05
@@ -108,7 +108,9 @@ class Waiter:
         except Unreachable as error:
             return Pending.until(error)
         if answer.status == HTTPStatus.OK:
-            return f"HTTP 200 from {path}"
+            # What our gateway was told by the servers behind it.
+            models = dig_text(_json(answer), "models")
+            return f"HTTP 200 from {path}" + (f", {self.client.quote(models)}" if models else "")
         if answer.status == self.loading_status:
             stage = self.boot.hear(_json(answer))
             what = "still loading" if stage is None else f"at {stage}"

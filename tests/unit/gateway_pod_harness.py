@@ -20,6 +20,7 @@ from machine.paths import Paths
 
 ANSWER = "/v3/chat/completions"
 READY = "/v2/models/tiny/ready"
+STATES = "/v1/config"
 OVMS_MODELS = {"object": "list", "data": [{"id": "tiny", "object": "model", "owned_by": "OVMS"}]}
 
 
@@ -34,7 +35,15 @@ def says(body: object, status: int = 200, content_type: str = "application/json"
 
 def ovms(**replies: Any) -> ModelServer:
     """A server with the paths of OpenVINO Model Server, whose model is ready."""
-    return ModelServer({READY: says(""), "/v3/models": says(OVMS_MODELS), **replies})
+    own = {READY: says(""), STATES: says(states()), "/v3/models": says(OVMS_MODELS)}
+    return ModelServer({**own, **replies})
+
+
+def states(state: str = "AVAILABLE", code: str = "OK") -> dict[str, Any]:
+    """What such a server says of its model at `STATES`."""
+    status = {"error_code": code, "error_message": code}
+    version = {"version": "1", "state": state, "status": status}
+    return {"tiny": {"model_version_status": [version]}}
 
 
 @dataclass
@@ -66,7 +75,7 @@ async def pod_gateway(
     if running is not None:
         await running.start_server()
     origin = f"http://127.0.0.1:{running.port}" if running is not None else str(server)
-    upstream = Upstream("chat", origin, "/v3", READY, 404)
+    upstream = Upstream("chat", origin, "/v3", READY, 404, STATES)
     settings = pod.PodSettings(
         Settings(0, (upstream,), Limits(4, 10_000, 30)), paths.keys, paths.activity
     )

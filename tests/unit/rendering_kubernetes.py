@@ -37,7 +37,7 @@ def ovms_launch(name: str = "chat", model_id: str = "qwen3-8b-int4-ov") -> Launc
             *("--rest_bind_address", Slot.HOST, "--task", "text_generation"),
         ),
         model_id=model_id,
-        probe=Probe(f"/v2/models/{model_id}/ready", 404, "/v2/health/live"),
+        probe=Probe(f"/v2/models/{model_id}/ready", 404, "/v2/health/live", "/v1/config"),
         forms=frozenset({Form.POD}),
         accelerators=frozenset({Accelerator.CPU}),
         capabilities=frozenset({Capability.TOOL_CALLS}),

@@ -22,7 +22,16 @@ from gateway_harness import (
     gateway,
     write_keys,
 )
-from gateway_pod_harness import ANSWER, OVMS_MODELS, READY, ovms, pod_gateway, says
+from gateway_pod_harness import (
+    ANSWER,
+    OVMS_MODELS,
+    READY,
+    STATES,
+    ovms,
+    pod_gateway,
+    says,
+    states,
+)
 
 from machine.gateway import health, pod
 from machine.gateway.settings import Limits, Settings, Upstream
@@ -43,6 +52,7 @@ CONFIG: dict[str, Any] = {
             "api_path": "/v3",
             "probe_path": "/v2/models/tiny/ready",
             "loading_status": 404,
+            "state_path": "/v1/config",
         }
     ],
 }
@@ -59,7 +69,9 @@ def test_the_settings_are_read_whole():
         gateway=Settings(
             port=8080,
             upstreams=(
-                Upstream("chat", "http://chat.llm.svc.cluster.local:8000", "/v3", READY, 404),
+                Upstream(
+                    "chat", "http://chat.llm.svc.cluster.local:8000", "/v3", READY, 404, STATES
+                ),
             ),
             limits=Limits(active_requests=4, body_bytes=10_000, request_seconds=30),
             front_port=8443,
@@ -190,6 +202,35 @@ async def _hang_up(request: web.Request) -> web.Response:
     assert request.transport is not None
     request.transport.abort()
     return web.Response()
+
+
+@asynchronous
+async def test_health_tells_what_state_the_servers_say_their_models_are_in(tmp_path: Path):
+    async with pod_gateway(tmp_path, ovms()) as running:
+        await running.here.until_ready()
+        async with running.here.get("/health") as answer:
+            assert await answer.json() == {"status": "ok", "models": "chat AVAILABLE (OK)"}
+
+
+@asynchronous
+async def test_a_model_in_another_state_is_not_ready_whatever_the_probe_says(tmp_path: Path):
+    server = ovms(**{STATES: says(states("LOADING", "UNKNOWN"))})
+    async with pod_gateway(tmp_path, server) as running:
+        while not any(request.path == STATES for request in server.asked):
+            await asyncio.sleep(0.01)
+        async with running.here.get("/health") as answer:
+            assert answer.status == 503
+        server.replies[STATES] = says(states())
+        await running.here.until_ready()
+
+
+@pytest.mark.parametrize("told", [says({}), says("no JSON"), says([]), says("", 404)])
+@asynchronous
+async def test_a_server_that_tells_of_no_model_is_believed_by_its_probe(tmp_path: Path, told: Any):
+    async with pod_gateway(tmp_path, ovms(**{STATES: told})) as running:
+        await running.here.until_ready()
+        async with running.here.get("/health") as answer:
+            assert await answer.json() == {"status": "ok"}
 
 
 @asynchronous

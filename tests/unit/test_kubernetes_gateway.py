@@ -62,6 +62,7 @@ def test_the_gateway_knows_its_servers_by_their_services():
                 "api_path": "/v3",
                 "probe_path": f"/v2/models/{model}/ready",
                 "loading_status": 404,
+                "state_path": "/v1/config",
             }
             for name, model in (
                 ("chat", "qwen3-8b-int4-ov"),

@@ -82,6 +82,14 @@ def test_loading_is_waited_for_and_reported_with_the_time(endpoint: FakeEndpoint
     assert lines == ["ready … still loading (HTTP 503 from /health), 6 s of 60 s"]
 
 
+def test_what_servers_tell_of_their_models_is_shown(endpoint: FakeEndpoint):
+    def told(exchange: Exchange) -> None:
+        exchange.json(200, {"status": "ok", "models": "chat AVAILABLE (OK)"})
+
+    endpoint.on("GET", "/health", told)
+    assert waiter(endpoint.url).ready() == "HTTP 200 from /health, chat AVAILABLE (OK)"
+
+
 def test_a_long_wait_is_reported_less_often(endpoint: FakeEndpoint):
     endpoint.on("GET", "/health", *[loading] * 40, endpoint.behave)
     lines: list[str] = []

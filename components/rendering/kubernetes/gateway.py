@@ -117,6 +117,7 @@ def _upstream(plan: PodPlan, server: PodServer) -> dict[str, object]:
         "api_path": server.launch.api_path,
         "probe_path": server.launch.probe.path,
         "loading_status": server.launch.probe.loading_status,
+        "state_path": server.launch.probe.state_path,
     }
 
 
