@@ -208,6 +208,8 @@ def test_what_is_unparked_is_the_same_endpoint_and_takes_another_key_by_the_way(
         "PATCH CronJob park",
         "PATCH Deployment gateway",
         "PATCH Secret gateway-keys",
+        # When it was woken, for the job that parks, and then its pods.
+        "PATCH StatefulSet chat",
         "PATCH StatefulSet chat/scale",
     }
 
