@@ -105,8 +105,19 @@ def find_all(api: GoogleApi, sought: Sought) -> list[Leftover]:
         Leftover(kind, dig_text(one, "name"), scope, _detail(kind, one))
         for kind in KINDS
         for scope, one in _listed(api, sought.project, kind)
-        if _is_ours(kind, one, sought)
+        if _is_there(scope, sought.location) and _is_ours(kind, one, sought)
     ]
+
+
+def _is_there(scope: str, location: str) -> bool:
+    """Whether a cluster at `location`, a zone or a region, may have made something in `scope`.
+
+    Namespaces of one name are in many clusters.
+    """
+    place = scope.partition("/")[2]
+    if not place or place == location:
+        return True
+    return place.startswith(f"{location}-") or location.startswith(f"{place}-")
 
 
 def _listed(api: GoogleApi, project: str, kind: Kind) -> Iterator[tuple[str, Json]]:
@@ -199,6 +210,10 @@ def report(found: Sequence[Leftover], sought: Sought, *, kept: bool) -> str:
     if kept and any(one.kind.gcloud == "disks" for one in found):
         words.append("The disks are kept on purpose (keep_data), and bill.")
     if any(one.kind.gcloud != "disks" for one in found):
+        words.append(
+            f"Is there another cluster in the project with a namespace {sought.namespace}? Then "
+            "look whose they are before you delete any."
+        )
         words.append(
             "GKE takes some of these away itself within minutes; to look again: "
             f"{again}{' --whole' if sought.whole else ''}"

@@ -130,6 +130,22 @@ def test_what_load_balancers_leave_is_told(google: FakeApis, capsys: pytest.Capt
     assert "--namespace llm --whole\n" in whole
 
 
+def test_what_lies_elsewhere_is_of_another_cluster(
+    google: FakeApis, capsys: pytest.CaptureFixture[str]
+):
+    rule = {
+        "name": "a123",
+        "description": json.dumps({"kubernetes.io/service-name": "llm/gateway"}),
+    }
+    put(google, "forwardingRules", "regions/europe-west1", rule)
+    put(google, "disks", "zones/europe-west4-b", disk("pvc-theirs", "llm", cluster=None))
+    assert told(google, capsys) == "Nothing is left of the namespace llm in Compute Engine.\n"
+    put(google, "forwardingRules", "regions/europe-west4", rule)
+    said = told(google, capsys)
+    assert "forwarding rule a123" in said
+    assert "another cluster in the project with a namespace llm?" in said
+
+
 def test_every_page_is_looked_at(google: FakeApis, capsys: pytest.CaptureFixture[str]):
     def pages(asked: Asked) -> tuple[int, Any]:
         if asked.query.get("pageToken") == ["2"]:

@@ -95,7 +95,7 @@ class Cluster(pulumi.ComponentResource):
             cluster=cluster.name,
             node_count=1,
             management=MANAGEMENT,
-            # The gateway moves to the new node before the old one goes.
+            # A new node is there before the old one goes: the gateway is gone for a moment alone.
             upgrade_settings={"strategy": "SURGE", "max_surge": 1, "max_unavailable": 0},
             node_config=node_config(
                 machine_type=args.get("system_machine_type", "e2-standard-2"),
