@@ -149,7 +149,7 @@ def test_what_lies_elsewhere_is_of_another_cluster(
 def test_every_page_is_looked_at(google: FakeApis, capsys: pytest.CaptureFixture[str]):
     def pages(asked: Asked) -> tuple[int, Any]:
         if asked.query.get("pageToken") == ["2"]:
-            return 200, {"items": {"zones/z": {"disks": [disk("pvc-late", "llm")]}}}
+            return 200, {"items": {"zones/europe-west4-a": {"disks": [disk("pvc-late", "llm")]}}}
         return 200, {"items": {}, "nextPageToken": "2"}
 
     google.on(KINDS["disks"], pages)
