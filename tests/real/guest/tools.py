@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.bootstrap.places import cache_root
+from scripts.bootstrap.processes import one_at_a_time
+
 _PACKAGES = {
     "systemd-nspawn": "systemd-container",
     "mmdebstrap": "mmdebstrap",
@@ -36,7 +39,8 @@ def need() -> None:
 def apt(*words: str) -> None:
     """Run apt-get with `words`, asking nobody."""
     variables = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    run(["apt-get", "--quiet", *words], seconds=_APT_SECONDS, environment=variables)
+    with one_at_a_time(cache_root(os.environ) / "apt.lock", "installing Debian's packages"):
+        run(["apt-get", "--quiet", *words], seconds=_APT_SECONDS, environment=variables)
 
 
 def run(
