@@ -115,17 +115,7 @@ def _build(target: Path, lock: int) -> None:
     }
     with staged(target) as partial:
         _download_definitions(go, variables, partial / "gateway-api")
-        # Guests boot beside it, and are waited for with a bound.
-        command = [
-            "nice",
-            "-n",
-            "10",
-            go,
-            "build",
-            "-v",
-            "-buildvcs=false",
-            f"-gcflags={_COMPILER}",
-        ]
+        command = [go, "build", "-v", "-buildvcs=false", f"-gcflags={_COMPILER}"]
         command += [f"-ldflags=-s -w {_stamps()}", "-o", str(partial / _PROGRAM), "."]
         run_with_progress(
             command,
