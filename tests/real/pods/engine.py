@@ -57,9 +57,11 @@ class Engine(FakeEndpoint):
         elif path == f"/v2/models/{self.model}/ready":
             exchange.send(200 if self._loaded.is_set() else 404, b"")
         elif path == "/v1/config":
-            state = "AVAILABLE" if self._loaded.is_set() else "LOADING"
-            status = {"version": "1", "state": state}
-            exchange.json(200, {self.model: {"model_version_status": [status]}})
+            status = {"error_code": "OK", "error_message": "OK"}
+            version = {"version": "1", "state": "AVAILABLE", "status": status}
+            model = {self.model: {"model_version_status": [version]}}
+            # Of one that is being loaded it says nothing.
+            exchange.json(200, model if self._loaded.is_set() else {})
         elif path == "/v3/models":
             entry = {"id": self.model, "object": "model", "created": 1, "owned_by": "OVMS"}
             exchange.json(200, {"object": "list", "data": [entry]})
