@@ -161,7 +161,7 @@ def run_job(up: Stack, name: str) -> None:
         }
     )
     up.api.wait_for(
-        "the job's own words", lambda: "park" in up.runner.logs().rpartition(f"-{name}-")[2], 30
+        "the job's own words", lambda: "parked" in up.runner.logs().rpartition(f"-{name}-")[2], 30
     )
     up.api.delete(JOB, name, NAMESPACE)
     up.api.wait_until_gone(JOB, name, NAMESPACE)
