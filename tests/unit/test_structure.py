@@ -23,7 +23,7 @@ MAY_IMPORT = {
     },
     "components/rendering": {
         "components.launch",
-        "components.models.reference",
+        "components.models",
         "components.rendering",
     },
     "components/container_images.py": {
@@ -68,9 +68,11 @@ MAY_IMPORT = {
 MACHINE_MAY_IMPORT = {
     "machine",
     "scripts.models",
+    "scripts.model_registry",
     "scripts.serve.llama_build",
     "scripts.serve.errors",
     "components.models.reference",
+    "components.models.registry",
     "components.models.gguf_header",
     "components.sizing.gpu_memory_fit",
     "components.sizing.memory_fit",

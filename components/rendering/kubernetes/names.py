@@ -29,6 +29,15 @@ HOST_CONFIG = "gateway-host"
 HOST_KEY = "host"
 """The name or address that the gateway has a certificate for."""
 
+REGISTRY_SECRET = "registry-credentials"  # noqa: S105 - a name
+"""The Secret by which pods read their registry, where it takes one; its data come with the
+deployment."""
+REGISTRY_KEY_FILE = "gcp-creds.json"
+"""In it, the key of a service account of Google's."""
+REGISTRY_KEY_ID = "AWS_ACCESS_KEY_ID"
+REGISTRY_SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - a name
+"""In it, the access key of storage that speaks S3, by the names of its variables."""
+
 AUTHORITY_ANNOTATION = "llm-endpoint/authority"
 """On the gateway's pods, set by the deployment: sha256 of the authority's certificate."""
 CODE_ANNOTATION = "llm-endpoint/code"
@@ -59,8 +68,11 @@ MODELS = "/models"
 SERVED = f"{MODELS}/served"
 LOCK = "machine.txt"
 """The lock of what our modules import, as machines have it."""
+REGISTRY_LOCK = "registry.txt"
+"""The lock of what reads a registry."""
 
 MODEL_MODULE = "machine.pod.model"
+REGISTRY_MODULE = "machine.pod.registry"
 GATEWAY_MODULE = "machine.gateway.pod"
 PARK_MODULE = "machine.pod.park"
 PACKAGES_MODULE = "machine.pod.packages"

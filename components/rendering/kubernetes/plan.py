@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from components.launch import Launch
+from components.models.registry import RegistryModel, RegistryUrl
 from components.rendering.machine.plan import GatewayLimits
 
 POOL_LABEL = "llm-endpoint/pool"
@@ -36,6 +37,38 @@ class ModelForm(StrEnum):
     """One file, or the parts of one."""
     OPENVINO = "openvino"
     """A folder: OpenVINO's intermediate representation, tokenizer and configuration."""
+    CLASSIC = "classic"
+    """Models of a registry that are no language models: a folder a model, in it one a version."""
+
+
+class Deploy(StrEnum):
+    """What makes the pods of the servers, by the key `deploy`."""
+
+    DEPLOYMENT = "deployment"
+    """A StatefulSet of ours."""
+    OPERATOR = "operator"
+    """OpenVINO's operator, by a `ModelServer`."""
+    KSERVE = "kserve"
+    """KServe, by an `InferenceService`."""
+
+
+class RegistryAccess(StrEnum):
+    """By what a pod may read its registry."""
+
+    WORKLOAD_IDENTITY = "workload_identity"
+    """By its own identity in Google's cloud: there is no key."""
+    KEY = "key"
+    """By the key of a service account of Google's, in `names.REGISTRY_SECRET`."""
+    SECRET = "secret"  # noqa: S105 - a name
+    """By an access key of storage that speaks S3, in `names.REGISTRY_SECRET`."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The registry that servers have models from."""
+
+    url: RegistryUrl
+    access: RegistryAccess
 
 
 @dataclass(frozen=True)
@@ -58,7 +91,9 @@ class PodResources:
 class PodServer:
     """One model server, a StatefulSet of pods with a volume each.
 
-    `name` is `chat` or `embeddings`. `model` is a model reference, `form` what it is pulled as.
+    `name` is `chat`, `embeddings`, or `models` for classic ones. `model` is a model reference,
+    `form` what it is pulled as. For `ModelForm.CLASSIC` `models` are what is served, and `model` is
+    their names in a row.
     `image` is a reference with its digest, `program` what is run in it. `disk_gb` is the size of
     each volume. `replicas` is how many pods serve; with `most_replicas` the cluster chooses between
     the two by their load.
@@ -74,6 +109,7 @@ class PodServer:
     disk_gb: int
     replicas: int = 1
     most_replicas: int | None = None
+    models: tuple[RegistryModel, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,7 +125,8 @@ class PodPlan:
     """One namespace that serves models behind one gateway.
 
     `base_name` begins the names of the stack's resources in the cloud. The servers' pods go to
-    nodes that have `POOL_LABEL` and, with `spot`, `SPOT_LABEL`, and tolerate `taint`.
+    nodes that have `POOL_LABEL` and, with `spot`, `SPOT_LABEL`, and tolerate `taint`, where they
+    have one.
     `storage_class` is the class of their volumes. `allowed_cidrs` is empty for
     `Expose.INTERNAL`. `drain_seconds` is how long a pod that has to go may finish its answers.
     `idle_minutes` None never parks the servers. With `parked` nothing runs, and volumes stay.
@@ -101,7 +138,7 @@ class PodPlan:
     expose: Expose
     limits: GatewayLimits
     images: SupportImages
-    taint: Taint
+    taint: Taint | None
     storage_class: str
     spot: bool = True
     domain: str | None = None
@@ -110,6 +147,8 @@ class PodPlan:
     drain_seconds: int = 15
     keep_data: bool = False
     parked: bool = False
+    registry: Registry | None = None
+    deploy: Deploy = Deploy.DEPLOYMENT
 
     @property
     def host(self) -> str | None:

@@ -221,9 +221,10 @@ def tolerations(plan: PodPlan, *, of_pool: bool) -> list[dict[str, object]]:
 
     A pod of a node that is gone is given up after half a minute, not after five.
     """
-    pool = {"key": plan.taint.key, "operator": "Equal", "value": plan.taint.value}
+    taint = plan.taint if of_pool else None
+    pool = {} if taint is None else {"key": taint.key, "operator": "Equal", "value": taint.value}
     return [
-        *([{**pool, "effect": "NoSchedule"}] if of_pool else []),
+        *([{**pool, "effect": "NoSchedule"}] if pool else []),
         *(
             {
                 "key": f"node.kubernetes.io/{condition}",

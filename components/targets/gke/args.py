@@ -82,8 +82,8 @@ class SpotNodePoolArgs(TypedDict):
     """Type of their boot disks; unset, GKE takes one that the machine type takes."""
     disk_gb: int
     """Size of their boot disks in GB."""
-    taint: Taint
-    """What keeps all pods away that don't tolerate it."""
+    taint: Taint | None
+    """What keeps all pods away that don't tolerate it; None lets all of them in."""
     spot: NotRequired[bool]
     """Take Spot VMs: cheaper, and Google may take them away at any time. True unless it is said."""
     max_nodes: int

@@ -24,7 +24,7 @@ class SpotNodePool(pulumi.ComponentResource):
         self, name: str, args: SpotNodePoolArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         taint, parked = args["taint"], args.get("parked", False)
-        if not (taint.key and taint.value):
+        if taint is not None and not (taint.key and taint.value):
             raise ValueError(f"the pool's taint is {taint}: GKE needs a key and a value")
         shown = {"machine_type": args["machine_type"], "max_nodes": args["max_nodes"]}
         super().__init__("llm-endpoint:gcp:SpotNodePool", name, shown, opts)
@@ -39,7 +39,8 @@ class SpotNodePool(pulumi.ComponentResource):
         )
         config["spot"] = spot
         config["labels"] = {POOL_LABEL: args["base_name"]}
-        config["taints"] = [{"key": taint.key, "value": taint.value, "effect": "NO_SCHEDULE"}]
+        if taint is not None:
+            config["taints"] = [{"key": taint.key, "value": taint.value, "effect": "NO_SCHEDULE"}]
         seconds = args.get("max_run_seconds")
         if seconds is not None:
             config["max_run_duration"] = f"{seconds}s"
