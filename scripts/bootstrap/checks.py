@@ -12,6 +12,8 @@ from scripts.bootstrap.places import Checkout
 from scripts.bootstrap.running import run_live
 
 _IN_PARALLEL = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile")
+_IN_LANES = ("-n", "2", "--dist", "loadscope", "-v", "--durations", "15")
+"""What a lane is, `tests/real/lanes.py` says."""
 SHELL_FOLDERS = ("scripts", ".ci", "emulator", "components")
 
 
@@ -30,8 +32,8 @@ def run_checks(checkout: Checkout, arguments: Sequence[str], environment: Mappin
     }
     real = "--real" in arguments
     rest = [argument for argument in arguments if argument != "--real"]
-    # Guests are one at a time; the rest leaves a core idle while an engine waits for its plugins.
-    chosen = ["real"] if real else ["not real and not cloud", *_IN_PARALLEL]
+    # One alone leaves a core idle, while an engine waits for its plugins, or for a guest.
+    chosen = ["real", *_IN_LANES] if real else ["not real and not cloud", *_IN_PARALLEL]
     pytest = [str(python), "-m", "pytest", "-m", *chosen]
     steps = [] if real else lint(checkout, tools)
     for step in [*steps, [*pytest, *rest]]:
