@@ -12,6 +12,7 @@ from typing import NotRequired, TypedDict, TypeVar, cast
 
 from components.engines import llama_cpp, ovms, vllm
 from components.launch import Accelerator
+from components.rendering.kubernetes.colab.plan import ColabImages
 from components.rendering.kubernetes.plan import SupportImages
 from components.rendering.machine.plan import BuiltImage, Container, GitSource, PulledImage
 
@@ -169,16 +170,37 @@ def support_images() -> SupportImages:
 
     Raises `ContainerImageError` where a digest is not pinned.
     """
-    images = _pins()["images"]
-    found = {name: images[name] for name in ("python", "caddy")}
-    missing = [_tagged(pin) for pin in found.values() if not pin["digest"]]
+    python, caddy = _with_digests("python", "caddy")
+    return SupportImages(python=python, caddy=caddy)
+
+
+def _with_digests(*names: str) -> list[str]:
+    pins = [_pins()["images"][name] for name in names]
+    missing = [_tagged(pin) for pin in pins if not pin["digest"]]
     if missing:
         raise ContainerImageError(
             f"{', '.join(missing)} has no digest in pins.toml yet: run python -m scripts.pins "
             "where the internet is"
         )
-    python, caddy = (f"{_tagged(pin)}@{pin['digest']}" for pin in found.values())
-    return SupportImages(python=python, caddy=caddy)
+    return [f"{_tagged(pin)}@{pin['digest']}" for pin in pins]
+
+
+def colab_images(choice: str | None = None) -> ColabImages:
+    """Return the images of a Colab runtime's pod.
+
+    `choice` is the key `runtime_image`: None for the pinned one, which is named by its dated tag
+    alone as long as no digest of it is pinned. Raises `ContainerImageError` where the digest of
+    another one is not.
+    """
+    restic, caddy, python = _with_digests("restic", "caddy", "python")
+    runtime = choice or pinned_colab_image()
+    return ColabImages(runtime=runtime, restic=restic, caddy=caddy, python=python)
+
+
+def pinned_colab_image() -> str:
+    """Return the pinned image of the Colab runtime, with its digest if that is pinned."""
+    pin = _pins()["images"]["colab_cpu"]
+    return f"{_tagged(pin)}@{pin['digest']}" if pin["digest"] else _tagged(pin)
 
 
 def _tagged(pin: ImagePin) -> str:

@@ -121,6 +121,8 @@ class VerifiedEndpointArgs(TypedDict):
     """Who may connect, for the message when this machine can't."""
     key_seconds: NotRequired[int]
     """Seconds for which the right key may still be refused: the gateway re-reads its keys."""
+    classic: NotRequired[Sequence[str]]
+    """The classic models below `/models`, each as `NAME@VERSION`, which are verified too."""
 
 
 @dataclass(frozen=True)
@@ -274,6 +276,7 @@ def _command(args: VerifiedEndpointArgs) -> str:
         "--engine-package": args.get("engine_package"),
         "--model": launch.model_id,
         "--embedding-model": args.get("embedding_model"),
+        "--classic": ",".join(args.get("classic", ())) or None,
         "--claims": ",".join(sorted(launch.capabilities)) or None,
         "--probe-path": args.get("ready_path", launch.probe.path),
         "--probe-loading-status": str(loading_status),

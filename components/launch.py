@@ -39,6 +39,8 @@ class Slot(StrEnum):
     """Address to listen on."""
     PORT = "{port}"
     """TCP port to listen on."""
+    CONFIGURATION = "{configuration}"
+    """Path of a file with `Launch.configuration`."""
 
 
 class Capability(StrEnum):
@@ -73,7 +75,9 @@ class Launch:
     `Slot` stands for what the place decides. `environment` never holds a secret. `model_id` is
     the id that the server lists under `/v1/models`; None where the server makes it up itself, so
     that it is only known once the endpoint has answered. `slots` is how many requests it answers
-    at once. `api_path` is where the server has OpenAI's API, which is `/v1` outside.
+    at once. `api_path` is where the server has OpenAI's API, which is `/v1` outside; "" is nowhere.
+    `configuration` is what the server reads from a file, in which `Slot.MODEL` stands for that
+    path; None for a server that reads none. It holds no secret either.
     """
 
     engine: str
@@ -87,6 +91,7 @@ class Launch:
     slots: int = 1
     api_path: str = "/v1"
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    configuration: str | None = None
 
     @property
     def checks_keys(self) -> bool:
@@ -95,10 +100,12 @@ class Launch:
 
     def digest(self) -> str:
         """Sha256 of everything that decides how the server behaves, as 64 hex digits."""
-        content = {
+        content: dict[str, object] = {
             "program": self.program,
             "arguments": list(self.arguments),
             "environment": dict(sorted(self.environment.items())),
             "model_id": self.model_id,
         }
+        if self.configuration is not None:
+            content["configuration"] = self.configuration
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -13,9 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from components.settings import NAMESPACE, ConfigurationError, GkeOvmsSettings, Settings
+from components.rendering.kubernetes.colab.names import RUNTIME
+from components.settings import (
+    NAMESPACE,
+    ConfigurationError,
+    GkeColabSettings,
+    GkeOvmsSettings,
+    Settings,
+)
 from scripts.stack_file import file_of, raw_values
-from stacks import HERE, choose
+from stacks import HERE, Program, choose
 
 MANIFEST = ".rendered-files"
 """Lists what was written into a folder, so that only that is ever replaced there."""
@@ -25,7 +32,7 @@ _SHOWN_FOR = {
     "gcp:project": "my-project",
     "gcp:zone": "europe-west4-a",
 }
-"""Stand in for keys that must be set and decide nothing of what a machine is given.
+"""Stand in for keys that must be set and decide little of what is rendered.
 
 The network is of those that RFC 5737 keeps for documentation.
 """
@@ -63,7 +70,7 @@ def rendered(stack: str, given: Mapping[str, str]) -> Mapping[str, str]:
     for key, value in _SHOWN_FOR.items():
         if key in keys and key not in raw and key not in defaults:
             raw[key] = value
-            _note(f"{key} is not set: rendered as for {value}, which decides none of these files")
+            _note(f"{key} is not set: rendered as for {value}, which {_decides(program, key)}")
     settings = program.settings(raw)
     for warning in settings.warnings():
         _note(warning)
@@ -81,6 +88,13 @@ def rendered(stack: str, given: Mapping[str, str]) -> Mapping[str, str]:
         raise RenderError(f"{stack} can't be rendered: {error}") from None
 
 
+def _decides(program: Program, key: str) -> str:
+    """Return what of the files a key decides whose value was made up."""
+    if key == "gcp:project" and issubclass(program.schema, GkeColabSettings):
+        return "names the bucket of backups, and decides nothing else"
+    return "decides none of these files"
+
+
 def _note_replicas(settings: GkeOvmsSettings, stack: str) -> None:
     """Say how many pods there will be: what scales them writes that, and no file."""
     from stacks.gke_ovms import plan
@@ -91,6 +105,8 @@ def _note_replicas(settings: GkeOvmsSettings, stack: str) -> None:
         + (f" to {one.most_replicas}" if one.most_replicas and not planned.parked else "")
         for one in planned.servers
     ]
+    if isinstance(settings, GkeColabSettings):
+        counts.append(f"{RUNTIME} {settings.runtime_replicas}")
     _note(f"replicas: {', '.join(counts)}: set by up, not in the files")
 
 

@@ -10,7 +10,8 @@ import yaml
 
 from components.settings import NAMESPACE, ConfigurationError
 from components.settings.loading import PROVIDER_KEYS
-from stacks import HERE
+from components.settings.secrets import ENCRYPTED, secret_keys
+from stacks import HERE, PROGRAMS
 
 
 def file_of(stack: str, folder: Path = HERE) -> Path:
@@ -21,8 +22,9 @@ def file_of(stack: str, folder: Path = HERE) -> Path:
 def raw_values(file: Path) -> dict[str, str]:
     """Return the values in a stack's file as the engine hands them on: bare key -> raw value.
 
-    The provider's keys stand there under their full names. What is encrypted is left out: nothing
-    that reads this needs a secret. Raises `ConfigurationError` where the file can't be read.
+    The provider's keys stand there under their full names. Of what is encrypted a program's
+    secrets are `ENCRYPTED`, and the rest is left out: nothing that reads this needs a secret.
+    Raises `ConfigurationError` where the file can't be read.
     """
     try:
         content: object = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -32,12 +34,17 @@ def raw_values(file: Path) -> dict[str, str]:
         what = str(error).splitlines()[0]
         raise ConfigurationError(f"{file} can't be read: {what}") from None
     config = _object(_object(content).get("config"))
-    return {
-        key.removeprefix(f"{NAMESPACE}:"): _raw(value)
-        for key, value in config.items()
-        if (key.startswith(f"{NAMESPACE}:") or key in PROVIDER_KEYS)
-        and "secure" not in _object(value)
-    }
+    secrets = frozenset[str]().union(*(secret_keys(one.schema) for one in PROGRAMS.values()))
+    values: dict[str, str] = {}
+    for full, value in config.items():
+        key = full.removeprefix(f"{NAMESPACE}:")
+        if key == full and full not in PROVIDER_KEYS:
+            continue
+        if "secure" not in _object(value):
+            values[key] = _raw(value)
+        elif key in secrets:
+            values[key] = ENCRYPTED
+    return values
 
 
 def _object(value: object) -> dict[str, object]:

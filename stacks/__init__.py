@@ -16,9 +16,11 @@ from components.settings import (
     NAMESPACE,
     ConfigurationError,
     CpuVmSettings,
+    GkeColabSettings,
     GkeOvmsSettings,
     GpuVmSettings,
     LocalSettings,
+    ModelRegistrySettings,
     Settings,
     load,
 )
@@ -65,6 +67,8 @@ PROGRAMS = {
         Program("cpu-vm", CpuVmSettings, "cpu_vm"),
         Program("gpu-vm", GpuVmSettings, "gpu_vm"),
         Program("gke-ovms", GkeOvmsSettings, "gke_ovms"),
+        Program("gke-colab", GkeColabSettings, "gke_colab"),
+        Program("model-registry", ModelRegistrySettings, "model_registry"),
     )
 }
 

@@ -3,33 +3,75 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pulumi
 
 from components.catalogue.gcp import region_of
 from components.container_images import support_images
+from components.endpoint import Billed
+from components.rendering.kubernetes.names import REGISTRY_KEY_ID, REGISTRY_SECRET_KEY, SERVERS
 from components.rendering.kubernetes.plan import (
     POOL_LABEL,
     SPOT_LABEL,
+    Deploy,
     Expose,
     PodPlan,
+    RegistryAccess,
     Taint,
 )
-from components.serving.pod_servers import embedding_model, pod_servers
+from components.serving.pod_servers import embedding_model, pod_registry, pod_servers
 from components.settings import GkeOvmsSettings, Settings
+from components.settings.secrets import as_output
 from components.targets.gke.args import ClusterArgs, ClusterPath, SpotNodePoolArgs
 from components.targets.gke.place import GKE_POOL
 from stacks.interpreter import python
 from stacks.planning import base_name, gateway_limits
 
+if TYPE_CHECKING:
+    from components.targets.gke.cluster import Cluster
+    from components.targets.gke.node_pool import SpotNodePool
+    from components.targets.kubernetes.endpoint import PodEndpoint
+
 NAME = "gke-ovms"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What was registered, for a program that has more in the same cluster."""
+
+    planned: PodPlan
+    cluster: Cluster
+    pool: SpotNodePool
+    endpoint: PodEndpoint
+
+    def exports(self) -> dict[str, object]:
+        """Return the stack's outputs; `models_url` only where there are classic models."""
+        outputs = self.endpoint.outputs
+        found = {**outputs.exports(), "cluster": self.cluster.access}
+        if any(server.models for server in self.planned.servers):
+            url = pulumi.Output.from_input(outputs.endpoint_url)
+            found["models_url"] = url.apply(lambda known: known and f"{known}/models")
+        return found
 
 
 def deploy(settings: Settings) -> Mapping[str, object]:
     """Register the cluster and what serves in it, and return the stack's outputs.
 
     `cluster` is how its control plane is reached. Asks the cluster when its servers were parked.
+    """
+    return deployed(_gke_ovms(settings)).exports()
+
+
+def deployed(
+    given: GkeOvmsSettings, also_billed: Sequence[Billed] = (), shares_nodes: str | None = None
+) -> Deployed:
+    """Register the cluster and what serves in it.
+
+    `also_billed` is what the stack has besides, and `shares_nodes` what of it runs on the same
+    nodes, in words.
     """
     # Only a deployment loads the providers, and asks: the plan is also rendered without.
     from components.targets.gke.billing import billed
@@ -38,7 +80,6 @@ def deploy(settings: Settings) -> Mapping[str, object]:
     from components.targets.gke.node_pool import SpotNodePool
     from components.targets.kubernetes.endpoint import PodEndpoint
 
-    given = _gke_ovms(settings)
     planned = plan(given, pulumi.get_stack())
     made = cluster_args(given, planned)
     cluster = Cluster(NAME, made)
@@ -58,6 +99,7 @@ def deploy(settings: Settings) -> Mapping[str, object]:
             "labels": given.labels,
         },
     )
+    readers, secret = _registry(given, planned, cluster)
     endpoint = PodEndpoint(
         NAME,
         {
@@ -68,7 +110,8 @@ def deploy(settings: Settings) -> Mapping[str, object]:
             "ready": [*cluster.ready, cluster.account, pool.id],
             "host": front.host,
             "address": front.address,
-            "front": front.resources,
+            "front": [*front.resources, *readers],
+            "registry": secret,
             "keys": given.key_generations(),
             "python": [python()],
             "parked_at": _parked_at(planned, cluster.path),
@@ -79,10 +122,10 @@ def deploy(settings: Settings) -> Mapping[str, object]:
             "min_tokens_per_second": given.min_tokens_per_second,
             "embedding_model": embedding_model(given),
             "engine_package": planned.servers[0].image,
-            "billing": billed(planned, made, pool_args),
+            "billing": [*billed(planned, made, pool_args, shares_nodes), *also_billed],
         },
     )
-    return {**endpoint.outputs.exports(), "cluster": cluster.access}
+    return Deployed(planned, cluster, pool, endpoint)
 
 
 def plan(settings: Settings, stack: str) -> PodPlan:
@@ -102,16 +145,23 @@ def plan(settings: Settings, stack: str) -> PodPlan:
             )
         ),
         images=support_images(),
-        # Google's own label for Spot; a pool of ordinary nodes has ours.
-        taint=Taint(SPOT_LABEL, "true") if given.spot else Taint(POOL_LABEL, name),
+        taint=None if given.shares_the_pool else _taint(given, name),
         storage_class=given.volume_class,
         spot=given.spot,
         domain=given.domain,
         allowed_cidrs=tuple(given.allowed_cidrs),
-        idle_minutes=given.idle_minutes or None,
+        idle_minutes=(given.idle_minutes or None) if given.parks_itself else None,
         keep_data=given.keep_data,
         parked=given.parked,
+        registry=pod_registry(given),
+        deploy=Deploy(given.deploy),
+        operator_subscription=given.operator_subscription,
     )
+
+
+def _taint(settings: GkeOvmsSettings, name: str) -> Taint:
+    """Return Google's own label for Spot as a taint; a pool of ordinary nodes has ours."""
+    return Taint(SPOT_LABEL, "true") if settings.spot else Taint(POOL_LABEL, name)
 
 
 def files(settings: Settings, stack: str) -> Mapping[str, str]:
@@ -167,8 +217,41 @@ def pool_of(
         "max_nodes": settings.max_nodes,
         "max_run_seconds": None if hours is None else hours * 3600,
         "labels": settings.labels,
-        "parked": settings.parked,
+        "parked": settings.parks_nodes,
     }
+
+
+def _registry(
+    given: GkeOvmsSettings, planned: PodPlan, cluster: Cluster
+) -> tuple[Sequence[pulumi.Resource], pulumi.Output[Mapping[str, str]] | None]:
+    """Let pods read their registry: return what they wait for, and the data of their Secret."""
+    from components.targets.gke.registry import RegistryReader
+
+    registry = planned.registry
+    if registry is None:
+        return (), None
+    if registry.access is RegistryAccess.SECRET:
+        asked = {
+            REGISTRY_KEY_ID: given.registry_key_id,
+            REGISTRY_SECRET_KEY: given.registry_secret_key,
+        }
+        data = {name: as_output(value) for name, value in asked.items() if value is not None}
+        return (), pulumi.Output.all(**data)
+    zone = _zone(given)
+    reader = RegistryReader(
+        NAME,
+        {
+            "registry": registry,
+            "base_name": planned.base_name,
+            "project": cluster.path.project,
+            "region": region_of(zone),
+            "zone": zone,
+            "cluster": [cluster.identifier, cluster.account],
+            "namespace": planned.namespace,
+            "account": SERVERS,
+        },
+    )
+    return reader.resources, reader.secret
 
 
 def _zone(settings: GkeOvmsSettings) -> str:
@@ -183,7 +266,7 @@ def _parked_at(planned: PodPlan, cluster: ClusterPath) -> str:
     """Return when the idle job last parked a server; "" for never, and for a parked stack."""
     from scripts.gke.parked import last_parked
 
-    if planned.parked:
+    if planned.parked or planned.deploy is not Deploy.DEPLOYMENT:
         return ""
     names = [server.name for server in planned.servers]
     return last_parked(

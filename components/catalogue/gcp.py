@@ -143,6 +143,25 @@ def check_zone(zone: str) -> str | None:
     return f"the catalogue of {known.as_of} does not know the zone {zone}: it is taken as it is"
 
 
+def check_region(region: str) -> str | None:
+    """Return a warning where the catalogue does not know `region`; None where it does.
+
+    Raises `CatalogueError` where it is misspelt.
+    """
+    known = catalogue()
+    if region in known.zones:
+        return None
+    zone = _ZONE.fullmatch(region)
+    if zone is not None:
+        raise CatalogueError(f"that is a zone, which lies in a region: take {region_of(region)}")
+    found = _ZONE.fullmatch(f"{region}-a")
+    if found is None or not _may_be_new_region(found["words"], int(found["number"])):
+        near = get_close_matches(region, known.zones, n=1, cutoff=0.7)
+        hint = f"; did you mean {near[0]}?" if near else ", such as europe-west4"
+        raise CatalogueError(f"Google has no region of that name{hint}")
+    return f"the catalogue of {known.as_of} does not know the region {region}: it is taken as it is"
+
+
 def _zones(region: str) -> str:
     return ", ".join(f"{region}-{letter}" for letter in catalogue().zones[region])
 

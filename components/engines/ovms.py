@@ -69,6 +69,9 @@ TURNS_PARSERS_OFF = Version(2026, 3)
 """From here on parsers are found by the chat template, unless `NO_PARSER` says that there is none.
 Which one was found, if any, only the server's log tells."""
 
+CLEANS_SEQUENCES = Version(2026, 2, 1)
+"""The last one that takes `--sequence_cleaner_poll_wait_minutes`: later ones do not start with it.
+"""
 FINDS_POOLING = Version(2026, 3)
 """From here on the pooling is found in the model's own files. Earlier ones take `CLS` for it."""
 

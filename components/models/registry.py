@@ -94,7 +94,10 @@ class RegistryUrl:
 
 def parse_registry_url(text: str) -> RegistryUrl:
     """Read where a registry lies. Raises `RegistryError`."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise _refuse(text) from None
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     folder = parts.path.strip("/")
     if parts.scheme not in {"gs", "s3"} or parts.fragment:
@@ -110,7 +113,7 @@ def parse_registry_url(text: str) -> RegistryUrl:
     if set(query) - {"endpoint", "region"}:
         raise _refuse(text)
     endpoint = query.get("endpoint")
-    if endpoint is not None and not re.fullmatch(r"https?://[^/?#@\s]+/?", endpoint):
+    if endpoint is not None and not _is_origin(endpoint):
         raise _refuse(text)
     return RegistryUrl(
         "s3",
@@ -119,6 +122,17 @@ def parse_registry_url(text: str) -> RegistryUrl:
         None if endpoint is None else endpoint.rstrip("/"),
         query.get("region") or None,
     )
+
+
+def _is_origin(text: str) -> bool:
+    """Whether a text is a scheme and a host, with a port if any, and nothing more."""
+    if re.fullmatch(r"https?://[^/?#@\s]+/?", text) is None:
+        return False
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _refuse(text: str) -> RegistryError:

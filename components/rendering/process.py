@@ -52,9 +52,19 @@ class Variable(StrEnum):
     """How a Kubernetes cluster is reached, as JSON: `server` and `certificate_authority`."""
     NAMESPACE = "LLM_ENDPOINT_NAMESPACE"
     """The namespace of a cluster that is meant."""
+    REGISTRY = "LLM_ENDPOINT_REGISTRY"
+    """URL of a model registry."""
+    UPLOADS = "LLM_ENDPOINT_REGISTRY_UPLOADS"
+    """What a registry is to have, as JSON: a list of `model`, as `NAME@VERSION`, and `folder`."""
+    FORCE_DESTROY = "LLM_ENDPOINT_FORCE_DESTROY"
+    """`1` where a bucket may be deleted with all that is in it."""
+    RUNTIME_TOKEN = "LLM_ENDPOINT_RUNTIME_TOKEN"  # noqa: S105 - a name
+    """The token of a notebook runtime. Secret."""
+    REST = "LLM_ENDPOINT_REST"
+    """Names of servers of OpenVINO's operator that are to have no pods for now, as a JSON list."""
     SCALE = "LLM_ENDPOINT_SCALE"
-    """How many pods each StatefulSet is to have, as JSON: name -> `replicas`, and `most` where the
-    cluster may choose between the two."""
+    """How many pods each StatefulSet is to have, as JSON: name -> `replicas`, `most` where the
+    cluster may choose between the two, and `kind` of what is no StatefulSet."""
 
 
 @dataclass(frozen=True)

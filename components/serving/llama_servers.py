@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from components.engines.llama_cpp import EMBEDDING_TOKENS, LlamaCppOptions
 from components.models.identity import model_id
-from components.models.reference import parse_model_reference
+from components.models.pod_model import RegistryModelReference, parse_pod_model
 from components.rendering.machine.plan import ModelMemory
 from components.settings.served import ServedSettings
 from components.sizing.machine_tuning import Tuning
@@ -15,7 +15,10 @@ EMBEDDINGS = "embeddings"
 
 def id_of(model: str) -> str:
     """Return the id under which a server lists the model of that reference."""
-    return model_id(parse_model_reference(model))
+    reference = parse_pod_model(model)
+    if isinstance(reference, RegistryModelReference):
+        return reference.model.name
+    return model_id(reference)
 
 
 def embedding_model(settings: ServedSettings) -> str | None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from components.catalogue.gcp import MachineType
 from components.container_images import PodImage, pod_image
-from components.engines import llama_cpp, ovms
+from components.engines import llama_cpp, ovms, ovms_classic, ovms_graph
 from components.launch import Launch
-from components.models.reference import HubFile, parse_model_reference
+from components.models.pod_model import RegistryModelReference, parse_pod_model
+from components.models.reference import HubFile
+from components.models.registry import RegistryModel
 from components.models.size import guess, guess_openvino
-from components.rendering.kubernetes.plan import ModelForm, PodResources, PodServer
+from components.rendering.kubernetes.plan import (
+    ModelForm,
+    PodResources,
+    PodServer,
+    Registry,
+    RegistryAccess,
+)
 from components.serving.llama_servers import (
     CHAT,
     EMBEDDINGS,
@@ -18,10 +28,12 @@ from components.serving.llama_servers import (
 )
 from components.settings.gke_engine import ovms_version
 from components.settings.gke_ovms import GkeOvmsSettings
-from components.sizing.pod_tuning import TunedPod, tuned_pods
+from components.sizing.pod_tuning import GIB, TunedPod, tuned_pods
 
 _FORMS = {ovms.NAME: ModelForm.OPENVINO, llama_cpp.NAME: ModelForm.GGUF}
 _LEAST_EMBEDDINGS_DISK_GB = 20
+CLASSIC = "models"
+"""The name of the server of classic models."""
 
 
 def pod_model_id(engine: str, model: str) -> str:
@@ -29,7 +41,7 @@ def pod_model_id(engine: str, model: str) -> str:
 
     OpenVINO Model Server takes no slash in it, so that it is the repository's name alone.
     """
-    reference = parse_model_reference(model)
+    reference = parse_pod_model(model)
     if engine == ovms.NAME and isinstance(reference, HubFile):
         return reference.repo
     return id_of(model)
@@ -42,18 +54,20 @@ def embedding_model(settings: GkeOvmsSettings) -> str | None:
 
 
 def pod_servers(settings: GkeOvmsSettings, machine: MachineType | None) -> tuple[PodServer, ...]:
-    """Return the servers behind the gateway, the one that chats first.
+    """Return the servers behind the gateway: the one that chats first, of classic models last.
 
     `machine` is the nodes' machine type, None where the catalogue does not know it. An embeddings
     model of its own gets a second server, of the same engine; where it is the chat model, which
-    llama.cpp alone can do, one does both. Raises `ContainerImageError` where the engine has no
-    image, and `PodSizeError` where nothing tells how large the pods are.
+    llama.cpp alone can do, one does both. Classic models are OpenVINO Model Server's. Raises
+    `ContainerImageError` where the engine has no image, and `PodSizeError` where nothing tells how
+    large the pods are.
     """
     pods = tuned_pods(machine, settings.wanted_pods())
     image = pod_image(settings.engine, settings.container_image)
+    launch = _chat_launch(settings, pods.chat)
     chat = PodServer(
         name=CHAT,
-        launch=_chat_launch(settings, pods.chat),
+        launch=launch,
         model=settings.model,
         form=_FORMS[settings.engine],
         image=image.reference,
@@ -62,10 +76,25 @@ def pod_servers(settings: GkeOvmsSettings, machine: MachineType | None) -> tuple
         disk_gb=settings.disk_gb(),
         replicas=settings.replicas,
         most_replicas=settings.max_replicas,
+        graph=ovms_graph.graph(launch) if settings.starts_by_graph else None,
     )
-    if pods.embeddings is None or settings.embeddings_model is None:
-        return (chat,)
-    return (chat, _embeddings_server(settings, settings.embeddings_model, pods.embeddings, image))
+    servers = [chat]
+    if pods.embeddings is not None and settings.embeddings_model is not None:
+        model = settings.embeddings_model
+        servers.append(_embeddings_server(settings, model, pods.embeddings, image))
+    if settings.classic_models:
+        servers.append(_classic_server(settings))
+    return tuple(servers)
+
+
+def pod_registry(settings: GkeOvmsSettings) -> Registry | None:
+    """Return the registry that servers have models from, and how; None where they have none."""
+    url = settings.registry_url()
+    if url is None or not settings.named_from_registry():
+        return None
+    if url.scheme == "s3":
+        return Registry(url, RegistryAccess.SECRET)
+    return Registry(url, RegistryAccess(settings.registry_access or "workload_identity"))
 
 
 def _chat_launch(settings: GkeOvmsSettings, pod: TunedPod) -> Launch:
@@ -120,13 +149,39 @@ def _embeddings_server(
     )
 
 
+def _classic_server(settings: GkeOvmsSettings) -> PodServer:
+    models = settings.classic()
+    own = settings.container_image if settings.engine == ovms.NAME else None
+    image = pod_image(ovms.NAME, own)
+    return PodServer(
+        name=CLASSIC,
+        launch=ovms_classic.launch(_versions(models), settings.classic_cpus),
+        model=" ".join(str(model) for model in models),
+        form=ModelForm.CLASSIC,
+        image=image.reference,
+        program=image.program,
+        resources=PodResources(settings.classic_cpus, settings.classic_memory_gb * GIB),
+        disk_gb=settings.classic_disk_gb,
+        models=models,
+    )
+
+
+def _versions(models: Iterable[RegistryModel]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for model in models:
+        found.setdefault(model.name, []).append(model.version)
+    return found
+
+
 def _resources(pod: TunedPod) -> PodResources:
     return PodResources(pod.cpus, pod.memory_bytes)
 
 
 def _embeddings_disk_gb(engine: str, model: str) -> int:
     """Return the size of a disk for that model alone, twice over, in tens of GB."""
-    reference = parse_model_reference(model)
+    reference = parse_pod_model(model)
+    if isinstance(reference, RegistryModelReference):
+        return _LEAST_EMBEDDINGS_DISK_GB
     size = guess_openvino(reference) if engine == ovms.NAME else guess(reference)
     tens = 0 if size is None else -int(-(2 * size.size_bytes / 2**30 + 10) // 10)
     return max(_LEAST_EMBEDDINGS_DISK_GB, tens * 10)

@@ -9,6 +9,7 @@ from components.settings.cpu_vm import CpuVmSettings
 from components.settings.gcp import GcpSettings
 from components.settings.gcp_vm import GcpVmSettings
 from components.settings.gke import GkeSettings
+from components.settings.gke_colab import GkeColabSettings
 from components.settings.gke_ovms import GkeOvmsSettings
 from components.settings.gpu_serving import GpuServing
 from components.settings.gpu_vm import GpuVmSettings
@@ -20,6 +21,7 @@ from components.settings.loading import (
     takes,
 )
 from components.settings.local import LocalSettings
+from components.settings.model_registry import ModelRegistrySettings
 from components.settings.served import ServedSettings
 
 __all__ = [
@@ -28,11 +30,13 @@ __all__ = [
     "CpuVmSettings",
     "GcpSettings",
     "GcpVmSettings",
+    "GkeColabSettings",
     "GkeOvmsSettings",
     "GkeSettings",
     "GpuServing",
     "GpuVmSettings",
     "LocalSettings",
+    "ModelRegistrySettings",
     "ServedSettings",
     "Settings",
     "load",

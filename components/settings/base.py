@@ -41,6 +41,19 @@ class Settings(BaseModel):
         default=None,
         description="What is deployed. Unset: the stack's own name, if that is a program's.",
     )
+
+    def checks(self) -> Iterator[Check]:
+        """Return what the keys must fit together for."""
+        yield from ()
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what the configuration says that nobody here can judge."""
+        return ()
+
+
+class EndpointSettings(Settings):
+    """The keys of every program that serves a model."""
+
     parked: bool = Field(
         default=False,
         description="Keep the stack and its keys, and run nothing.",
@@ -97,11 +110,3 @@ class Settings(BaseModel):
         """Return each key's generation by its name, sorted, so that their order means nothing."""
         matches = (_KEY.match(entry) for entry in sorted(self.keys))
         return {match["name"]: int(match["generation"] or 1) for match in matches if match}
-
-    def checks(self) -> Iterator[Check]:
-        """Return what the keys must fit together for."""
-        yield from ()
-
-    def warnings(self) -> tuple[str, ...]:
-        """Return what the configuration says that nobody here can judge."""
-        return ()

@@ -30,6 +30,9 @@ def _project(value: str) -> str:
     return value
 
 
+ProjectId = Annotated[str, AfterValidator(_project)]
+
+
 def _zone(value: str) -> str:
     try:
         check_zone(value)
@@ -64,7 +67,7 @@ def _dns_zone(value: str) -> str:
 class GcpSettings(ServedSettings):
     """The keys of every program in Google Cloud: project, place and network."""
 
-    project: Annotated[str, AfterValidator(_project)] = Field(
+    project: ProjectId = Field(
         alias="gcp:project",
         description="The project's id.",
         examples=["PROJECT_ID"],

@@ -92,6 +92,10 @@ def _own_ca(value: object) -> object:
     return value
 
 
+NamespaceName = Annotated[str, AfterValidator(_namespace)]
+StorageClassName = Annotated[str, AfterValidator(_storage_class)]
+
+
 class GkeSettings(GcpSettings):
     """The keys of every program that serves from a cluster of Google Kubernetes Engine."""
 
@@ -168,7 +172,7 @@ class GkeSettings(GcpSettings):
         description="Hours after which Google itself takes such a node away; its pods then come "
         "back on a new one.",
     )
-    namespace: Annotated[str, AfterValidator(_namespace)] | None = Field(
+    namespace: NamespaceName | None = Field(
         default=None,
         description="The namespace that is made in the cluster, for all that serves. Unset: "
         "`llm-endpoint-` and the stack's name.",
@@ -199,7 +203,7 @@ class GkeSettings(GcpSettings):
         le=24_000,
         description="GB of memory of each such pod. Unset: what a node has left.",
     )
-    storage_class: Annotated[str, AfterValidator(_storage_class)] | None = Field(
+    storage_class: StorageClassName | None = Field(
         default=None,
         description="The storage class of the disks that keep models. Unset: `standard-rwo`, or on "
         "machines that take Hyperdisk alone `hyperdisk-balanced`, which has to be in the cluster.",
@@ -296,6 +300,11 @@ class GkeSettings(GcpSettings):
     def volume_class(self) -> str:
         """The storage class of the disks that keep models."""
         return self.storage_class or default_storage_class(self.machine())
+
+    @property
+    def parks_nodes(self) -> bool:
+        """Whether no node is to be there for any pod of the stack's."""
+        return self.parked
 
     def namespace_of(self, base_name: str) -> str:
         """Return the namespace of a stack whose resources' names begin with `base_name`."""

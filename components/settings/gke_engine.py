@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 from components.container_images import ContainerImageError, pinned_tag, pod_image
 from components.engines import known_flags, llama_cpp, ovms
-from components.models.reference import HubFile, parse_model_reference, shown
+from components.models.pod_model import (
+    PodModelReference,
+    RegistryModelReference,
+    parse_pod_model,
+)
+from components.models.reference import HubFile, ModelReference, shown
 from components.models.size import is_openvino
 from components.settings.base import Problem
 from components.settings.containers import (
@@ -42,6 +47,9 @@ _OTHER_FORMATS = {
     "coreml": "Core ML",
 }
 """Formats that OpenVINO Model Server does not chat from, by words in a repository's name."""
+
+_OF_A_REGISTRY = "registry"
+"""Stands for the owner of what lies in a registry."""
 
 _PUBLISHERS = frozenset(
     {
@@ -85,7 +93,8 @@ def models_are_the_engines(settings: GkeOvmsSettings) -> Iterator[Problem]:
 
 
 def _not_ovms_model(key: str, value: str, good: str) -> Iterator[Problem]:
-    reference = parse_model_reference(value)
+    parsed = parse_pod_model(value)
+    reference = _by_its_name(parsed)
     if is_gguf(reference) or not isinstance(reference, HubFile):
         yield Problem(
             key,
@@ -95,7 +104,7 @@ def _not_ovms_model(key: str, value: str, good: str) -> Iterator[Problem]:
             f"{llama_cpp.NAME}",
         )
         return
-    if is_openvino(reference):
+    if is_openvino(reference) or isinstance(parsed, RegistryModelReference):
         return
     words = re.split(r"[-_.]", reference.repo.lower())
     said = next((kind for word, kind in _OTHER_FORMATS.items() if word in words), None)
@@ -116,8 +125,15 @@ def _not_ovms_model(key: str, value: str, good: str) -> Iterator[Problem]:
         )
 
 
+def _by_its_name(reference: PodModelReference) -> ModelReference:
+    """Return a reference that tells what the name of a model in a registry does."""
+    if isinstance(reference, RegistryModelReference):
+        return HubFile(_OF_A_REGISTRY, reference.model.name)
+    return reference
+
+
 def _not_llama_cpps_model(key: str, value: str, good: str) -> Iterator[Problem]:
-    if not is_openvino(parse_model_reference(value)):
+    if not is_openvino(_by_its_name(parse_pod_model(value))):
         return
     yield Problem(
         key,
@@ -131,17 +147,18 @@ def _not_llama_cpps_model(key: str, value: str, good: str) -> Iterator[Problem]:
 def _ovms_embeds_by_another_model(settings: GkeOvmsSettings) -> Iterator[Problem]:
     if settings.engine != ovms.NAME or settings.embeddings_model is None:
         return
-    chat = parse_model_reference(settings.model)
-    other = parse_model_reference(settings.embeddings_model)
+    chat = parse_pod_model(settings.model)
+    other = parse_pod_model(settings.embeddings_model)
     if other == chat:
         said = (
             "OpenVINO Model Server does one thing with a model, and this one chats (model): it "
             "takes another repository"
         )
-    elif isinstance(chat, HubFile) and isinstance(other, HubFile) and chat.repo == other.repo:
+    elif (name := _name(other)) is not None and name == _name(chat):
+        what = "model" if isinstance(other, RegistryModelReference) else "repository"
         said = (
-            f"clients ask for it as {other.repo}, the repository's name alone, and so they do for "
-            f"the one that chats, {settings.model} (model): it takes one of another name"
+            f"clients ask for it as {name}, the {what}'s name alone, and so they do for the one "
+            f"that chats, {settings.model} (model): it takes one of another name"
         )
     else:
         return
@@ -151,6 +168,32 @@ def _ovms_embeds_by_another_model(settings: GkeOvmsSettings) -> Iterator[Problem
         f"scripts/pulumi config set embeddings_model {_GOOD_EMBEDDINGS}, or "
         "scripts/pulumi config rm embeddings_model",
     )
+
+
+def _name(reference: PodModelReference) -> str | None:
+    """Return the name that OpenVINO Model Server serves a model by; None where it serves none."""
+    match reference:
+        case HubFile(repo=name):
+            return name
+        case RegistryModelReference(model):
+            return model.name
+        case _:
+            return None
+
+
+def _llama_cpp_embeds_by_another_name(settings: GkeOvmsSettings) -> Iterator[Problem]:
+    if settings.engine != llama_cpp.NAME or settings.embeddings_model is None:
+        return
+    chat, other = parse_pod_model(settings.model), parse_pod_model(settings.embeddings_model)
+    both = isinstance(chat, RegistryModelReference) and isinstance(other, RegistryModelReference)
+    if both and chat != other and _name(chat) == _name(other):
+        yield Problem(
+            "embeddings_model",
+            f"clients ask for it as {_name(other)}, and so they do for the version that chats, "
+            f"{chat} (model): it takes the same version, or one of another name",
+            f"scripts/pulumi config set embeddings_model {chat}, or "
+            "scripts/pulumi config rm embeddings_model",
+        )
 
 
 def ovms_version(settings: GkeOvmsSettings) -> ovms.Version | None:
@@ -210,8 +253,10 @@ def unsure(settings: GkeOvmsSettings) -> Iterator[str]:
     yield from _pooling_is_unsure(settings)
     models = {"model": settings.model, "embeddings_model": settings.embeddings_model}
     for key, value in models.items():
-        reference = None if value is None else parse_model_reference(value)
-        if reference is None or is_gguf(reference) or is_openvino(reference):
+        reference = None if value is None else parse_pod_model(value)
+        if reference is None or isinstance(reference, RegistryModelReference):
+            continue
+        if is_gguf(reference) or is_openvino(reference):
             continue
         if settings.engine == ovms.NAME:
             yield (
@@ -229,8 +274,8 @@ def _pooling_is_unsure(settings: GkeOvmsSettings) -> Iterator[str]:
     """Yield where an embeddings model may be pooled wrongly, which no answer shows."""
     if settings.engine != ovms.NAME or settings.embeddings_model is None:
         return
-    reference, version = parse_model_reference(settings.embeddings_model), ovms_version(settings)
-    if not isinstance(reference, HubFile) or ovms.pooling_for(reference.repo) is not None:
+    version, name = ovms_version(settings), _name(parse_pod_model(settings.embeddings_model))
+    if name is None or ovms.pooling_for(name) is not None:
         return
     if version is None or version < ovms.FINDS_POOLING:
         image = "an image of no known version" if version is None else f"version {version}"
@@ -246,6 +291,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[[GkeOvmsSettings], Iterator[Proble
     (("engine", "kv_type"), kv_type_is_the_engines),
     (("engine", "model", "embeddings_model"), models_are_the_engines),
     (("engine", "model", "embeddings_model"), _ovms_embeds_by_another_model),
+    (("engine", "model", "embeddings_model"), _llama_cpp_embeds_by_another_name),
     (("engine", "container_image"), _image_can_be_had),
     (
         ("engine", "container_image", "tool_call_parser", "reasoning_parser"),

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from components.models.reference import parse_model_reference, shown
+from components.models.pod_model import RegistryModelReference, parse_pod_model
+from components.models.reference import shown
 from components.settings.base import Problem
 from components.settings.gke_engine import kv_type_is_the_engines, models_are_the_engines
 from components.sizing.gpu_fit import Change, Shortfall
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _POOL_KEYS = (
     *("engine", "model", "embeddings_model", "pod_cpus", "pod_memory_gb"),
     *("replicas", "max_replicas", "max_nodes", "node_machine_type"),
+    *("classic_models", "classic_cpus", "classic_memory_gb"),
 )
 _MODEL_KEYS = (*_POOL_KEYS, "context_tokens", "slots", "kv_type", "kv_cache_gb")
 
@@ -41,13 +43,13 @@ def _pods_fit_the_nodes(settings: GkeOvmsSettings) -> Iterator[Problem]:
         return
     said = f"{short.said}; {short.offered}" if short.changes else short.said
     sets = [f"scripts/pulumi config set {key} VALUE" for key in short.unset]
-    yield Problem(short.key, said, _commands(short.changes) or " && ".join(sets) or None)
+    yield Problem(short.key, said, commands(short.changes) or " && ".join(sets) or None)
 
 
 def _model_fits_the_pod(settings: GkeOvmsSettings) -> Iterator[Problem]:
     short = _shortfall(settings)
     if short is not None and short.surely:
-        yield Problem("model", f"{short.said}; {short.offered}", _commands(short.changes))
+        yield Problem("model", f"{short.said}; {short.offered}", commands(short.changes))
 
 
 def _shortfall(settings: GkeOvmsSettings) -> Shortfall | None:
@@ -64,7 +66,8 @@ def _region(settings: GkeOvmsSettings) -> str:
     return settings.region if settings.zone else ""
 
 
-def _commands(changes: Iterable[Change]) -> str | None:
+def commands(changes: Iterable[Change]) -> str | None:
+    """Return the commands that make any one of `changes`; None for none."""
     steps = [
         " && ".join(f"scripts/pulumi config set {part.key} {part.value}" for part in parts_of(one))
         for one in changes
@@ -80,11 +83,25 @@ def unfit(settings: GkeOvmsSettings) -> Iterator[str]:
             f"model {shown(settings.model)}: {short.said}; the pod finds out when it loads it; "
             f"{short.offered}"
         )
-    if need_of(settings.engine, parse_model_reference(settings.model)) is None:
+    reference = parse_pod_model(settings.model)
+    if isinstance(reference, RegistryModelReference):
+        yield _of_a_registry("model", reference, f" of {settings.disk_gb()} GB (cache_gb)")
+    elif need_of(settings.engine, reference) is None:
         yield (
             f"model {shown(settings.model)}: its name does not tell its size, so that nothing says "
             "here whether it fits; the pod finds out when it loads it"
         )
+    other = settings.wanted_pods().embeddings_model
+    if isinstance(other, RegistryModelReference):
+        yield _of_a_registry("embeddings_model", other)
+
+
+def _of_a_registry(key: str, reference: RegistryModelReference, disk: str = "") -> str:
+    return (
+        f"{key} {reference}: a registry's names tell neither format nor size, so that nothing says "
+        f"here whether the engine loads it, and whether it fits its pod and that pod's disk{disk}; "
+        "the pod finds out when it fetches and loads it"
+    )
 
 
 CHECKS: tuple[tuple[tuple[str, ...], Callable[[GkeOvmsSettings], Iterator[Problem]]], ...] = (

@@ -11,20 +11,32 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from components.container_images import BUILD
 from components.engines import ovms
-from components.models.reference import parse_model_reference
+from components.models.pod_model import (
+    REGISTRY_FORM,
+    RegistryModelReference,
+    parse_pod_model,
+)
+from components.models.reference import ModelReferenceError
+from components.models.registry import RegistryError
 from components.models.size import guess_openvino
 from components.settings.base import Check
 from components.settings.container_flags import reserved
 from components.settings.containers import IMAGE
-from components.settings.gke import GkeSettings
+from components.settings.gke_deploy import CHECKS as DEPLOY_CHECKS
+from components.settings.gke_deploy import GkeDeploySettings, deploy_warnings
 from components.settings.gke_engine import CHECKS, OF_ONE_ENGINE, key_is_the_engines, unsure
 from components.settings.gke_fit import CHECKS as FIT_CHECKS
 from components.settings.gke_fit import unfit
+from components.settings.gke_registry import CHECKS as REGISTRY_CHECKS
+from components.settings.gke_registry import registry_warnings
 from components.settings.served import fetched
-from components.settings.values import ModelReferenceText, command_line
+from components.settings.values import command_line
 from components.sizing.pod_tuning import PodsWanted
 
-_INSTEAD = "a hub repository (owner/repo), a hub file (owner/repo:file.gguf)"
+_INSTEAD = (
+    "a hub repository (owner/repo), a hub file (owner/repo:file.gguf), a model of the registry "
+    f"({REGISTRY_FORM})"
+)
 _FILE_OF_A_FOLDER = re.compile(
     r"(?P<repository>[^/:@\s]+/[^/:@\s]+(?:@[^:\s]+)?):\S+\.(?:xml|bin|json|onnx)", re.IGNORECASE
 )
@@ -57,14 +69,23 @@ def _flags(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
     return value
 
 
-PodModel = Annotated[
-    ModelReferenceText,
-    AfterValidator(partial(fetched, instead=_INSTEAD)),
-    BeforeValidator(_whole_repository),
-]
+def _pod_model(value: str) -> str:
+    """Return what a model is named by in its canonical form."""
+    try:
+        reference = parse_pod_model(value)
+    except RegistryError as error:
+        raise ValueError(str(error)) from None
+    except ModelReferenceError as error:
+        raise ValueError(f"{error}, or, with the key registry, {REGISTRY_FORM}") from None
+    if isinstance(reference, RegistryModelReference):
+        return str(reference)
+    return fetched(str(reference), instead=_INSTEAD)
 
 
-class GkeOvmsSettings(GkeSettings):
+PodModel = Annotated[str, AfterValidator(_pod_model), BeforeValidator(_whole_repository)]
+
+
+class GkeOvmsSettings(GkeDeploySettings):
     """The keys of `gke-ovms`, the endpoint on a pool of Spot nodes of a GKE cluster."""
 
     engine: Literal["ovms", "llama_cpp"] = Field(
@@ -75,7 +96,8 @@ class GkeOvmsSettings(GkeSettings):
     model: PodModel = Field(
         description="The model: a repository in OpenVINO's format, `owner/repo` or "
         "`owner/repo@revision`; with llama.cpp `owner/repo:file.gguf`, `owner/repo:QUANT`, or "
-        "`https://…/file.gguf`. Each pod fetches it to its disk.",
+        "`https://…/file.gguf`; with either `registry:NAME@VERSION` of the key `registry`. Each "
+        "pod fetches it to its disk.",
     )
     embeddings_model: PodModel | None = Field(
         default=None,
@@ -145,8 +167,9 @@ class GkeOvmsSettings(GkeSettings):
         model, other = self.model, self.embeddings_model
         return PodsWanted(
             engine=self.engine,
-            model=parse_model_reference(model),
-            embeddings_model=None if other in {None, model} else parse_model_reference(str(other)),
+            model=parse_pod_model(model),
+            embeddings_model=None if other in {None, model} else parse_pod_model(str(other)),
+            classic=self.classic_room(),
             context_tokens=self.context_tokens,
             slots=self.slots,
             kv_type=self.kv_type,
@@ -162,9 +185,15 @@ class GkeOvmsSettings(GkeSettings):
         yield from super().checks()
         for key in OF_ONE_ENGINE:
             yield Check(frozenset({"engine", key}), partial(key_is_the_engines, self, key))
-        for reads, find in (*CHECKS, *FIT_CHECKS):
+        for reads, find in (*REGISTRY_CHECKS, *DEPLOY_CHECKS, *CHECKS, *FIT_CHECKS):
             yield Check(frozenset(reads), partial(find, self))
 
     def warnings(self) -> tuple[str, ...]:
         """Return what has no effect or has to be there already, and what can't be checked."""
-        return (*super().warnings(), *unsure(self), *unfit(self))
+        return (
+            *super().warnings(),
+            *registry_warnings(self),
+            *deploy_warnings(self),
+            *unsure(self),
+            *unfit(self),
+        )

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 import pulumi
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import ValidationError, create_model
+from pydantic import SecretStr, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from components.models.reference import shown
+from components.settings import secrets
 from components.settings.base import Settings
 
 NAMESPACE = "llm-endpoint"
@@ -54,12 +55,16 @@ _COMMAND = re.compile(
 def raw_configuration() -> dict[str, str]:
     """Return this project's configuration as the engine has it: bare key -> raw value.
 
-    Those of `PROVIDER_KEYS` that are set stand there under their full names.
+    Those of `PROVIDER_KEYS` that are set stand there under their full names. What was set with
+    `--secret` is marked.
     """
     prefix = f"{NAMESPACE}:"
+    given = secrets.marked(
+        pulumi.runtime.get_config_env(), pulumi.runtime.get_config_secret_keys_env()
+    )
     return {
         key.removeprefix(prefix): value
-        for key, value in pulumi.runtime.get_config_env().items()
+        for key, value in given.items()
         if key.startswith(prefix) or key in PROVIDER_KEYS
     }
 
@@ -77,17 +82,23 @@ def load(schema: type[S], raw: Mapping[str, object], defaults: Mapping[str, obje
         for key, value in {**defaults, **raw}.items()
         if key in fields or key not in PROVIDER_KEYS
     }
+    hidden = secrets.secret_keys(schema)
+    told = {
+        key: SecretStr("") if key in hidden or isinstance(value, secrets.MarkedSecret) else value
+        for key, value in values.items()
+    }
     try:
         settings = schema.model_validate(values)
     except ValidationError as error:
         details = error.errors()
         bad = {str(detail["loc"][0]) if detail["loc"] else "" for detail in details}
-        problems = [_problem(schema, fields, values, detail) for detail in details]
-        problems += _misfits(_partial(schema, fields, values, bad), values, bad)
-        raise ConfigurationError(_message(dict.fromkeys(problems))) from None
-    problems = _misfits(settings, values, set())
+        problems = [_problem(schema, fields, told, detail) for detail in details]
+        problems += _misfits(_partial(schema, fields, values, bad), told, bad)
+        said = _message(dict.fromkeys(problems))
+        raise ConfigurationError(secrets.scrubbed(said, values)) from None
+    problems = _misfits(settings, told, set())
     if problems:
-        raise ConfigurationError(_message(problems))
+        raise ConfigurationError(secrets.scrubbed(_message(problems), values))
     return settings
 
 
@@ -136,13 +147,16 @@ def _problem(
         said = f"it takes {takes(field)}"
         only = _ONLY.fullmatch(takes(field))
         step = only and _step(key, only[1])
+    if secrets.is_secret(field.annotation):
+        step = secrets.step(key)
     return _line(key, values.get(key), said, step)
 
 
 def _line(key: str, value: object, said: str, next_step: str | None) -> str:
     # Flags may hold a secret by mistake, and so may a URL.
     given = shown(value) if isinstance(value, str) else value
-    what = "not as it should be" if key == "engine_flags" else repr(given)
+    unshown = key == "engine_flags" or isinstance(value, SecretStr)
+    what = "not as it should be" if unshown else repr(given)
     if value is None:
         what = "not set"
     said = said.replace("\n", "\n    ")
@@ -220,6 +234,7 @@ _PLAIN_KINDS: dict[object, str] = {
     float: "a number",
     bool: "`true` or `false`",
     str: "a text",
+    SecretStr: "a text that is shown nowhere",
 }
 _GENERIC_KINDS: dict[object, str] = {
     tuple: "a list of texts",

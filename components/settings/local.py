@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
-from components.settings.base import Settings
+from components.settings.base import EndpointSettings
 from components.settings.values import ModelReferenceText, command_line, flags
 
 
-class LocalSettings(Settings):
+class LocalSettings(EndpointSettings):
     """The keys of `local`, the endpoint on the machine you sit at."""
 
     engine: Literal["llama_cpp"] = Field(default="llama_cpp", description="What serves the model.")

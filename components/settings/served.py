@@ -17,7 +17,7 @@ from components.models.reference import (
 )
 from components.models.size import guess
 from components.settings import network
-from components.settings.base import Check, Problem, Settings
+from components.settings.base import Check, EndpointSettings, Problem
 from components.settings.values import ModelReferenceText, words
 
 NEVER = 0
@@ -51,7 +51,7 @@ def fetched(value: str, instead: str = _HUB_FILE) -> str:
 FetchedModel = Annotated[ModelReferenceText, AfterValidator(fetched)]
 
 
-class ServedSettings(Settings):
+class ServedSettings(EndpointSettings):
     """The keys of every endpoint in a cloud, on whatever it runs."""
 
     model: FetchedModel = Field(

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, ValidationInfo
 
 from components.engines import llama_cpp
 from components.engines.llama_cpp_flags import FlagError, parse
-from components.models.reference import ModelReferenceError, parse_model_reference
+from components.models.pod_model import is_of_a_registry
+from components.models.reference import FORMS, ModelReferenceError, parse_model_reference
 
 
 def words(value: object) -> object:
@@ -36,6 +37,11 @@ def command_line(value: object) -> object:
 
 
 def _reference(value: str) -> str:
+    if is_of_a_registry(value):
+        raise ValueError(
+            "a model of a registry is served by the pods of gke-ovms and gke-colab alone: here it "
+            f"takes {FORMS}"
+        )
     try:
         return str(parse_model_reference(value))
     except ModelReferenceError as error:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from components.catalogue.gcp import MachineType, find_machine_type
+from components.catalogue.gke import NodeRoom
 from components.sizing.gpu_fit import Change
-from components.sizing.pod_tuning import PodsWanted
+from components.sizing.pod_tuning import CLASSIC, PodsWanted
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,13 @@ def parts_of(one: Change) -> tuple[Change, ...]:
 def after(pool: Pool, one: Change) -> Pool:
     """Return what `pool` is once `one` is made."""
     for part in parts_of(one):
-        pool = _set(pool, part.key or "", part.value or "")
+        key, value = part.key or "", part.value or ""
+        neighbours = pool.wanted.neighbours
+        left = tuple(each for each in neighbours if (key, value) not in each.without)
+        if left == neighbours:
+            pool = _set(pool, key, value)
+        else:
+            pool = replace(pool, wanted=replace(pool.wanted, neighbours=left))
     return pool
 
 
@@ -63,7 +70,16 @@ def _set(pool: Pool, key: str, value: str) -> Pool:
             return replace(pool, max_nodes=int(value))
         case "kv_type":
             return replace(pool, wanted=replace(pool.wanted, kv_type=value))
+        case "classic_cpus" | "classic_memory_gb":
+            classic = _classic(pool.wanted.classic or CLASSIC, key, int(value))
+            return replace(pool, wanted=replace(pool.wanted, classic=classic))
         case "max_replicas":
             return replace(pool, wanted=replace(pool.wanted, most_replicas=int(value)))
         case _:
             return replace(pool, wanted=replace(pool.wanted, **{key: int(value)}))
+
+
+def _classic(room: NodeRoom, key: str, value: int) -> NodeRoom:
+    if key == "classic_cpus":
+        return NodeRoom(value, room.memory_gb)
+    return NodeRoom(room.cpus, value)

@@ -9,21 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from components.catalogue.gcp import MachineType, catalogue, not_offered
+from components.catalogue.gcp import MachineType, catalogue, find_machine_type, not_offered
 from components.catalogue.gke import NodeRoom, for_pods, in_words, room_in_words
 from components.engines import ovms
 from components.models.need import Bounds, ModelNeed
 from components.sizing.gpu_fit import Change, Shortfall
+from components.sizing.packing import holds, minus, nodes_needed, total
 from components.sizing.pod_changes import Pool, after, change, together
 from components.sizing.pod_tuning import (
+    CLASSIC,
     GIB,
+    Beside,
     PodSizeError,
     PodsWanted,
     TunedPod,
+    beside_room,
     chat_room,
-    embeddings_room,
     kv_bytes_a_token,
     need_of,
+    pods_beside,
     tuned_pods,
     without_cache,
 )
@@ -32,6 +36,8 @@ _SHOWN_MACHINES = 3
 _WITH_LOCAL_DISKS = "lssd"
 """The end of the names of machine types with disks of their own, which pods make no use of."""
 _LEAST = NodeRoom(1, 1)
+_LEAST_SHARED = NodeRoom(4, 4)
+"""The smallest chat pod that is offered so that something else has room on its node."""
 
 
 @dataclass(frozen=True)
@@ -121,34 +127,52 @@ def _pods_have_nodes(pool: Pool) -> bool:
         return True
     asked, room = chat_room(pool.machine, pool.wanted), for_pods(pool.machine)
     return (
-        _each_finds_a_node(room, asked, embeddings_room(pool.wanted))
+        _each_finds_a_node(room, asked, pods_beside(pool.wanted))
+        and all(holds(room, one) for one in singles(pool.wanted))
         and nodes_for(room, pool.wanted, asked) <= pool.max_nodes
     )
 
 
-def _each_finds_a_node(room: NodeRoom, asked: NodeRoom, beside: NodeRoom) -> bool:
-    return _holds(room, asked) and _holds(asked, _LEAST) and _holds(room, beside)
+def _each_finds_a_node(room: NodeRoom, asked: NodeRoom, others: Iterable[Beside]) -> bool:
+    fit = all(holds(room, other.room) for other in others)
+    return fit and holds(room, asked) and holds(asked, _LEAST)
 
 
 def _too_large(
     machine: MachineType, wanted: PodsWanted, asked: NodeRoom
 ) -> tuple[PoolProblem, list[Change]] | None:
     """Return what is wrong where not even one chat pod finds a node, and what may do."""
-    room, beside = for_pods(machine), embeddings_room(wanted)
-    if _each_finds_a_node(room, asked, beside):
+    room, others = for_pods(machine), pods_beside(wanted)
+    if _each_finds_a_node(room, asked, others):
         return None
     larger = _larger(machine, _together(wanted, asked))
-    if not _holds(room, asked):
+    if not holds(room, asked):
         key = "pod_cpus" if asked.cpus > room.cpus else "pod_memory_gb"
         said = f"a pod that asks for {in_words(asked)} finds no node: {room_in_words(machine)}"
         changes = [change("pod_cpus", room.cpus)] if asked.cpus > room.cpus else []
         changes += [change("pod_memory_gb", room.memory_gb)] * (asked.memory_gb > room.memory_gb)
-        ways = [together(changes)] if _holds(room, _LEAST) else []
+        ways = [together(changes)] if holds(room, _LEAST) else []
         return PoolProblem(key, said), [*ways, *larger]
     what = "nothing is left for a pod that serves a model"
-    if wanted.embeddings_model is not None:
-        what = f"the pod that makes embeddings asks for {in_words(beside)}, and {what}"
-    return PoolProblem("node_machine_type", f"{what}: {room_in_words(machine)}"), larger
+    if others:
+        asking = (f"the pod {one.that} asks for {in_words(one.room)}" for one in others)
+        what = f"{', '.join(asking)}, and {what}"
+    usual = _usual_classic(wanted)
+    key = usual[0].key if usual else None
+    said = f"{what}: {room_in_words(machine)}"
+    ways = [together(usual), *larger] if usual else larger
+    return PoolProblem(key or "node_machine_type", said), ways
+
+
+def _usual_classic(wanted: PodsWanted) -> list[Change]:
+    """Return what gives a pod of classic models that asks for more than is usual just that."""
+    if wanted.classic is None:
+        return []
+    sizes = {
+        "classic_cpus": (wanted.classic.cpus, CLASSIC.cpus),
+        "classic_memory_gb": (wanted.classic.memory_gb, CLASSIC.memory_gb),
+    }
+    return [change(key, usual) for key, (asked, usual) in sizes.items() if asked > usual]
 
 
 def _too_many(
@@ -159,10 +183,11 @@ def _too_many(
     nodes = nodes_for(for_pods(machine), wanted, asked)
     if nodes <= max_nodes:
         return None
-    beside = embeddings_room(wanted)
     pods = f"{_pods(wanted.most_pods)} of {in_words(asked)}"
-    if wanted.embeddings_model is not None:
-        pods += f" and one of {in_words(beside)} for embeddings"
+    for pod in pods_beside(wanted):
+        pods += f" and one of {in_words(pod.room)} for {pod.purpose}"
+    for one in wanted.neighbours:
+        pods += f" and {one.name} of {in_words(one.room)}"
     said = f"{pods} take {nodes} nodes, and max_nodes is {max_nodes}: {room_in_words(machine)}"
     changes = [change("max_nodes", nodes)]
     fewer = [
@@ -176,32 +201,40 @@ def _too_many(
     if smaller := _shared(machine, wanted, max_nodes):
         sizes = (change("pod_cpus", smaller.cpus), change("pod_memory_gb", smaller.memory_gb))
         changes.append(together(sizes, " for each pod"))
+    changes += [change(*way) for one in wanted.neighbours for way in one.without]
     return PoolProblem("max_nodes", said), changes
 
 
 def nodes_for(room: NodeRoom, wanted: PodsWanted, asked: NodeRoom) -> int:
-    """Return how many nodes with `room` the pods take: chat pods of `asked`, and the other."""
-    a_node = _count(room, asked)
-    if wanted.embeddings_model is None:
-        return -(-wanted.most_pods // a_node)
-    beside = embeddings_room(wanted)
-    rest = NodeRoom(room.cpus - beside.cpus, room.memory_gb - beside.memory_gb)
-    first = _count(rest, asked)
-    return 1 + -(-max(0, wanted.most_pods - first) // a_node)
+    """Return how many nodes with `room` the pods take: chat pods of `asked`, and the others."""
+    return nodes_needed(room, asked, wanted.most_pods, singles(wanted))
 
 
-def _count(room: NodeRoom, asked: NodeRoom) -> int:
-    return min(room.cpus // asked.cpus, room.memory_gb // asked.memory_gb)
+def singles(wanted: PodsWanted) -> list[NodeRoom]:
+    """Return what the pods ask for of which there is one each."""
+    return [*(one.room for one in pods_beside(wanted)), *(one.room for one in wanted.neighbours)]
 
 
 def _shared(machine: MachineType, wanted: PodsWanted, max_nodes: int) -> NodeRoom | None:
-    """Return the largest chat pods that fit `max_nodes` nodes together; None for none."""
-    room, beside = for_pods(machine), embeddings_room(wanted)
-    a_node = -(-wanted.most_pods // max_nodes)
-    each = NodeRoom(
-        (room.cpus - beside.cpus) // a_node, (room.memory_gb - beside.memory_gb) // a_node
-    )
-    return each if _holds(each, _LEAST) else None
+    """Return the largest chat pods that fit `max_nodes` nodes together; None for none.
+
+    Beside something else only such as are worth it: they may have nodes of their own, or share.
+    """
+    room, beside = for_pods(machine), beside_room(wanted)
+    if not wanted.neighbours:
+        each = _divided(room, beside, -(-wanted.most_pods // max_nodes))
+        return each if holds(each, _LEAST) else None
+    others = total(singles(wanted))
+    found = [_divided(room, others, -(-wanted.most_pods // max_nodes))]
+    if max_nodes > 1:
+        found.append(_divided(room, beside, -(-wanted.most_pods // (max_nodes - 1))))
+    largest = max(found, key=lambda one: min(one.cpus, one.memory_gb))
+    return largest if holds(largest, _LEAST_SHARED) else None
+
+
+def _divided(room: NodeRoom, taken: NodeRoom, count: int) -> NodeRoom:
+    left = minus(room, taken)
+    return NodeRoom(left.cpus // count, left.memory_gb // count)
 
 
 def _with_pods(wanted: PodsWanted, count: int) -> PodsWanted:
@@ -212,10 +245,14 @@ def _with_pods(wanted: PodsWanted, count: int) -> PodsWanted:
 
 def _together(wanted: PodsWanted, asked: NodeRoom) -> NodeRoom:
     """Return what a node has to have left at least: the larger pod, or both where it is open."""
-    beside = embeddings_room(wanted)
+    beside = beside_room(wanted)
     cpus = max(asked.cpus, 1) if wanted.pod_cpus else beside.cpus + 1
     memory = max(asked.memory_gb, 1) if wanted.pod_memory_gb else beside.memory_gb + 1
-    return NodeRoom(max(cpus, beside.cpus), max(memory, beside.memory_gb))
+    others = [one.room for one in pods_beside(wanted)]
+    return NodeRoom(
+        max([cpus, *(room.cpus for room in others)]),
+        max([memory, *(room.memory_gb for room in others)]),
+    )
 
 
 def _larger(machine: MachineType, least: NodeRoom) -> list[Change]:
@@ -223,8 +260,18 @@ def _larger(machine: MachineType, least: NodeRoom) -> list[Change]:
     return [
         change("node_machine_type", one.name)
         for one in _machines(machine)
-        if one.name != machine.name and _holds(for_pods(one), least)
+        if one.name != machine.name and holds(for_pods(one), least)
     ]
+
+
+def larger_machines(machine: MachineType, least: NodeRoom, region: str = "") -> tuple[Change, ...]:
+    """Return the first few machine types in `region` with that much left; "" is anywhere."""
+    there = (
+        one
+        for one in _larger(machine, least)
+        if (found := find_machine_type(str(one.value))) and not_offered(found, region) is None
+    )
+    return tuple(_few_machines(there))
 
 
 def _machines(machine: MachineType) -> Iterator[MachineType]:
@@ -331,17 +378,15 @@ def _changes(
     if machine is None:
         yield change("pod_memory_gb", least)
         return
-    beside = embeddings_room(wanted)
+    if wanted.pod_memory_gb is None and (usual := _usual_classic(wanted)):
+        yield together(usual)
+    beside = beside_room(wanted)
     room = for_pods(machine).memory_gb - beside.memory_gb
     if wanted.pod_memory_gb is not None:
         if pod.memory_gb < least <= room:
             yield change("pod_memory_gb", least)
         return
     yield from _larger(machine, NodeRoom(pod.cpus + beside.cpus, least + beside.memory_gb))
-
-
-def _holds(room: NodeRoom, asked: NodeRoom) -> bool:
-    return asked.cpus <= room.cpus and asked.memory_gb <= room.memory_gb
 
 
 def _gb(size_bytes: float) -> str:

@@ -3,7 +3,8 @@
 - A chat pod takes what a node has left, or what is asked. Processors and memory are whole numbers,
   so that a pod has its processors to itself.
 - A model that makes embeddings has a pod of its own, of two processors and what its memory needs,
-  beside the first chat pod. It is taken off every chat pod, since all are made alike.
+  beside the first chat pod. It is taken off every chat pod, since all are made alike; and so is the
+  pod of classic models, whose size is asked for.
 - OpenVINO Model Server: a slot for each two processors, which are a core, from 4 to 32: more
   requests at once read the weights once for all, and they share one KV cache. That has 8 bits, and
   of the memory that the model leaves at most half of the pod's: what answers do not need keeps the
@@ -19,7 +20,7 @@ from components.catalogue.gcp import MachineType
 from components.catalogue.gke import NodeRoom, for_pods
 from components.engines import llama_cpp, ovms
 from components.models.need import Bounds, ModelNeed, model_need, openvino_need
-from components.models.reference import ModelReference
+from components.models.pod_model import PodModelReference, RegistryModelReference
 from components.sizing.machine_tuning import Tuning, tuning
 from components.sizing.memory_fit import KV_TYPE_BYTES
 
@@ -30,6 +31,8 @@ EMBEDDINGS_CPUS = 2
 EMBEDDINGS_SLOTS = 4
 _UNKNOWN_EMBEDDINGS_GB = 4
 """Memory of such a pod where its model's name does not tell its size: few take more."""
+CLASSIC = NodeRoom(2, 4)
+"""What a pod of classic models asks for unless it is said: most of them have some 100 MB."""
 
 OVMS_KV_BYTES = {"u8": 1 + 8 / 128, "f16": 2.0, "bf16": 2.0, "f32": 4.0}
 """Bytes an element of the KV cache. In 8 bits there are two numbers of 32 for each head of a token
@@ -58,16 +61,31 @@ class PodSizeError(ValueError):
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """A pod of something else that is to run on the same nodes.
+
+    `name` is what it is called in words. `without` are settings, each of which takes it, or what it
+    would stand beside, off the nodes.
+    """
+
+    name: str
+    room: NodeRoom
+    without: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class PodsWanted:
     """What a person has chosen, and None where they leave it open.
 
-    `embeddings_model` is one that has pods of its own. `context_tokens` is what one request may
-    use. Memory is in GiB.
+    `embeddings_model` is one that has pods of its own. `classic` is what the pod of classic models
+    asks for, None where there is none. `context_tokens` is what one request may use. Memory is in
+    GiB. No pod is made smaller for `neighbours`, which need room of their own.
     """
 
     engine: str
-    model: ModelReference
-    embeddings_model: ModelReference | None = None
+    model: PodModelReference
+    embeddings_model: PodModelReference | None = None
+    classic: NodeRoom | None = None
     context_tokens: int | None = None
     slots: int | None = None
     kv_type: str | None = None
@@ -76,11 +94,24 @@ class PodsWanted:
     pod_memory_gb: int | None = None
     replicas: int = 1
     most_replicas: int | None = None
+    neighbours: tuple[Neighbour, ...] = ()
 
     @property
     def most_pods(self) -> int:
         """How many chat pods there are at most."""
         return self.most_replicas or self.replicas
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A pod of the endpoint's of which there is one, and what it asks for.
+
+    `purpose` is what it is for, and `that` says the same of the pod itself.
+    """
+
+    purpose: str
+    that: str
+    room: NodeRoom
 
 
 @dataclass(frozen=True)
@@ -113,8 +144,13 @@ class TunedPods:
     embeddings: TunedPod | None = None
 
 
-def need_of(engine: str, model: ModelReference) -> ModelNeed | None:
-    """Return what a model's name tells of the memory that it takes; None where it tells nothing."""
+def need_of(engine: str, model: PodModelReference) -> ModelNeed | None:
+    """Return what a model's name tells of the memory that it takes; None where it tells nothing.
+
+    In a registry anybody calls a model what they like.
+    """
+    if isinstance(model, RegistryModelReference):
+        return None
     return openvino_need(model) if engine == ovms.NAME else model_need(model)
 
 
@@ -151,6 +187,22 @@ def embeddings_room(wanted: PodsWanted) -> NodeRoom:
     return NodeRoom(EMBEDDINGS_CPUS, _gb_up(taken))
 
 
+def pods_beside(wanted: PodsWanted) -> tuple[Beside, ...]:
+    """Return the pods of the endpoint's beside those that chat, of each of which there is one."""
+    found: list[Beside] = []
+    if wanted.embeddings_model is not None:
+        found.append(Beside("embeddings", "that makes embeddings", embeddings_room(wanted)))
+    if wanted.classic is not None:
+        found.append(Beside("classic models", "of classic models", wanted.classic))
+    return tuple(found)
+
+
+def beside_room(wanted: PodsWanted) -> NodeRoom:
+    """Return what those pods ask for together; nothing where there is none."""
+    rooms = [pod.room for pod in pods_beside(wanted)]
+    return NodeRoom(sum(room.cpus for room in rooms), sum(room.memory_gb for room in rooms))
+
+
 def chat_room(machine: MachineType | None, wanted: PodsWanted) -> NodeRoom:
     """Return the processors and the memory of a chat pod, which may be none at all.
 
@@ -166,7 +218,7 @@ def chat_room(machine: MachineType | None, wanted: PodsWanted) -> NodeRoom:
             f"set {'both ' if len(unset) > 1 else ''}{' and '.join(unset)}",
             unset,
         )
-    room, beside = for_pods(machine), embeddings_room(wanted)
+    room, beside = for_pods(machine), beside_room(wanted)
     return NodeRoom(
         max(0, room.cpus - beside.cpus) if wanted.pod_cpus is None else wanted.pod_cpus,
         max(0, room.memory_gb - beside.memory_gb)
@@ -221,7 +273,7 @@ def _context(cache_gb: int, need: ModelNeed | None, kv_type: str) -> int:
 
 
 def _llama_pod(
-    machine: MachineType | None, wanted: PodsWanted, model: ModelReference, room: NodeRoom
+    machine: MachineType | None, wanted: PodsWanted, model: PodModelReference, room: NodeRoom
 ) -> TunedPod:
     need = need_of(wanted.engine, model)
     # Where nobody knows the cores, llama.cpp would take all of the node's threads.

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from emulator.plugin.errors import PluginError
 
-from . import gke
+from . import gke, storage
 from .kind import Fields, Plain, Where, number
 from .resources import ADDRESS, DISK, GLOBAL_ADDRESS, INSTANCE, SECRET_VERSION, TYPES
 
@@ -126,7 +126,7 @@ class Cloud:
 
     def read(self, token: str, identity: str) -> Made | None:
         """Return the resource as it is now, or None where it is gone."""
-        file = self._file(token, identity)
+        file = self._file(token, storage.normal(token, identity))
         if not file.exists():
             return None
         return self._seen(token, Made(**json.loads(file.read_text(encoding="utf-8"))))
@@ -157,6 +157,8 @@ class Cloud:
             return
         if token == gke.CLUSTER:
             self._end_cluster(made)
+        if token == storage.BUCKET:
+            storage.end_bucket(made.inputs)
         self._refuse_held(token, identity)
         if token == INSTANCE:
             self._run("delete", made)
@@ -199,7 +201,7 @@ class Cloud:
             filled[f"{named}_name"] = str(filled.get(named, "")).rpartition("/")[2]
         if token == SECRET_VERSION:
             filled["version"] = str(self._next_version(str(inputs["secret"])))
-        return filled
+        return filled | storage.filled(token, inputs)
 
     def _next_version(self, secret: str) -> int:
         """Count up for good: a version that was destroyed keeps its number."""

@@ -248,6 +248,7 @@ def _outputs(inputs: Properties, made: Made) -> Properties:
     """What the engine gets: the inputs, as secret as they came, and what the cloud added."""
     known = {name: value for name, value in inputs.items() if not is_unknown(value)}
     outputs = {**known, **cast("Properties", made.added)}
-    if "secretData" in outputs:
-        outputs["secretData"] = Secret(reveal(outputs["secretData"]))
+    for name in ("secretData", "privateKey"):
+        if name in outputs:
+            outputs[name] = Secret(reveal(outputs[name]))
     return outputs

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from .certificates import CERTIFICATE_TYPES
 from .gke import GKE_TYPES
 from .kind import ALL, COMPUTE, REGIONAL, ZONAL, Fields, Kind, linked, number
+from .storage import STORAGE_TYPES
 
 
 def _account(inputs: Fields, identity: str) -> Fields:
@@ -165,4 +166,5 @@ TYPES: Mapping[str, Kind] = {
     ),
     **GKE_TYPES,
     **CERTIFICATE_TYPES,
+    **STORAGE_TYPES,
 }

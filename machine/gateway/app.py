@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from typing import Protocol
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -20,12 +21,28 @@ from machine.gateway.settings import Settings
 from machine.gateway.stages import Stages
 
 
+class Classic(Protocol):
+    """The paths of classic models, which the gateway of a pod may have (`gateway.classic`)."""
+
+    def route(self, method: str, path: str) -> Route | NoRoute | None:
+        """Return what becomes of a request; None where its path is none of these."""
+        ...
+
+    async def answer(
+        self, forwarder: forward.Forwarder, exchange: forward.Exchange, found: Route, body: bytes
+    ) -> web.StreamResponse:
+        """Answer a request that passed."""
+        ...
+
+
 def application(
     settings: Settings,
     keys: KeyFile,
     activity: Activity,
     stages: Stages,
     write_line: Callable[[str], None],
+    *,
+    classic: Classic | None = None,
 ) -> web.Application:
     """Return the application; `write_line` takes the lines of the access log.
 
@@ -37,7 +54,7 @@ def application(
         async with forward.session() as session:
             health = Health(settings, keys, stages, activity, session)
             app[_GATEWAY] = _Gateway(
-                settings, keys, activity, health, session, write_line=write_line
+                settings, keys, activity, health, session, classic=classic, write_line=write_line
             )
             watch = asyncio.create_task(health.watch())
             yield
@@ -73,6 +90,7 @@ class _Gateway:
         health: Health,
         session: aiohttp.ClientSession,
         *,
+        classic: Classic | None,
         write_line: Callable[[str], None],
     ) -> None:
         self._settings = settings
@@ -81,6 +99,7 @@ class _Gateway:
         self._health = health
         self._session = session
         self._forwarder = forward.Forwarder(session, health)
+        self._classic = classic
         self._write_line = write_line
         self._stopping = False
 
@@ -92,7 +111,7 @@ class _Gateway:
         """Answer one request, and write its line."""
         # Of what the client chose, a log line has nothing: a key may stand anywhere by mistake.
         method = request.method if request.method in hdrs.METH_ALL else ""
-        found = route(request.method, request.raw_path.partition("?")[0])
+        found = self._route(request.method, request.raw_path.partition("?")[0])
         entry = Entry(method, found.shown)
         try:
             response = await self._answer(request, found, entry)
@@ -108,6 +127,10 @@ class _Gateway:
             return response
         finally:
             self._write_line(entry.line())
+
+    def _route(self, method: str, path: str) -> Route | NoRoute:
+        found = None if self._classic is None else self._classic.route(method, path)
+        return route(method, path) if found is None else found
 
     async def _answer(
         self, request: web.Request, found: Route | NoRoute, entry: Entry
@@ -129,9 +152,9 @@ class _Gateway:
         with self._activity.request():
             if found.asked in (Asked.MODELS, Asked.MODEL):
                 return await self._models(found, entry, deadline)
-            return await self._post(request, found, entry, deadline)
+            return await self._forward(request, found, entry, deadline)
 
-    async def _post(
+    async def _forward(
         self, request: web.Request, found: Route, entry: Entry, deadline: float
     ) -> web.StreamResponse:
         limits = self._settings.limits
@@ -144,15 +167,18 @@ class _Gateway:
             return answers.too_slow()
         if body is None:
             return answers.too_large(limits.body_bytes)
+        exchange = forward.Exchange(request, entry, deadline)
+        if self._classic is not None and found.asked is Asked.CLASSIC:
+            return await self._classic.answer(self._forwarder, exchange, found, body)
         embeds = found.asked is Asked.EMBEDDINGS
         upstream = self._settings.embeddings if embeds else self._settings.chat
-        exchange = forward.Exchange(request, entry, deadline)
-        return await self._forwarder.post(exchange, upstream, found.below, body)
+        path = upstream.api_path + found.below
+        return await self._forwarder.send(exchange, upstream, path, body)
 
     async def _models(self, found: Route, entry: Entry, deadline: float) -> web.Response:
         try:
             async with asyncio.timeout_at(deadline):
-                models = await all_models(self._session, self._settings.upstreams)
+                models = await all_models(self._session, self._settings.listed)
         except TimeoutError:
             entry.end = End.TIME_LIMIT
             return answers.time_limit()

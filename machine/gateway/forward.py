@@ -19,7 +19,11 @@ from machine.gateway.tokens import TokenReader
 
 _CONNECT_SECONDS = 5.0
 _REFUSAL_BYTES = 64 * 1024
-_TO_SERVER = (hdrs.ACCEPT, hdrs.CONTENT_TYPE, hdrs.USER_AGENT, "X-Request-Id")
+# The last one is KServe's, where tensors follow the JSON of a body as they are.
+_TO_SERVER = (
+    *(hdrs.ACCEPT, hdrs.CONTENT_TYPE, hdrs.USER_AGENT, "X-Request-Id"),
+    "Inference-Header-Content-Length",
+)
 _NOT_TO_CLIENT = frozenset(
     name.lower()
     for name in (
@@ -61,34 +65,42 @@ class Forwarder:
     """Passes requests on to the model servers."""
 
     def __init__(self, session: aiohttp.ClientSession, health: Health) -> None:
-        self._session = session
+        self.session = session
         self._health = health
 
-    async def post(
-        self, exchange: Exchange, upstream: Upstream, below: str, body: bytes
+    async def send(
+        self,
+        exchange: Exchange,
+        upstream: Upstream,
+        path: str,
+        body: bytes,
+        *,
+        errors_as_they_are: bool = False,
     ) -> web.StreamResponse:
-        """Send `body` to the path `below` the server's API, and pass its answer on as it comes.
+        """Send `body` to a path of the server, and pass its answer on as it comes.
 
-        Where the client leaves, this task is cancelled, and the server's connection closed.
+        The method is the request's own. Where the client leaves, this task is cancelled, and the
+        server's connection closed.
         """
         try:
             async with asyncio.timeout_at(exchange.deadline):
-                answer = await self._session.post(
-                    URL(f"{upstream.origin}{upstream.api_path}{below}", encoded=True),
-                    data=body,
+                answer = await self.session.request(
+                    exchange.request.method,
+                    URL(upstream.origin + path, encoded=True),
+                    data=body or None,
                     headers=_to_server(exchange.request.headers),
                     allow_redirects=False,
                 )
         except aiohttp.ClientError:
             # Also where nobody takes the connection in time, which is a TimeoutError too.
-            return self._absent(exchange, upstream)
+            return self.absent(exchange, upstream)
         except TimeoutError:
             exchange.entry.end = End.TIME_LIMIT
             return answers.time_limit()
         except OSError:
-            return self._absent(exchange, upstream)
+            return self.absent(exchange, upstream)
         try:
-            if answer.status < 400:
+            if answer.status < 400 or errors_as_they_are:
                 return await _pass_on(exchange, answer)
             said = await _refusal(exchange, answer)
             if said.text is None:
@@ -98,7 +110,7 @@ class Forwarder:
         finally:
             answer.close()
 
-    def _absent(self, exchange: Exchange, upstream: Upstream) -> web.Response:
+    def absent(self, exchange: Exchange, upstream: Upstream) -> web.Response:
         """Answer that nobody took the request, or that who took it left without an answer."""
         exchange.entry.end = End.SERVER_ENDED
         self._health.doubt(upstream)

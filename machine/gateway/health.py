@@ -119,7 +119,13 @@ class Health:
         return all(state is ServerState.READY for state in self._servers.values())
 
     def _servers_told(self) -> str:
-        return "; ".join(f"{name} {state}" for name, state in self._servers.items())
+        return "; ".join(self._told_of(each) for each in self._upstreams)
+
+    def _told_of(self, upstream: Upstream) -> str:
+        state = self._servers[upstream.name]
+        if not upstream.models or state is not ServerState.LOADING:
+            return f"{upstream.name} {state}"
+        return f"{upstream.name} loads its models: {self._models.get(upstream.name)}"
 
     async def _ask(self, upstream: Upstream) -> ServerState:
         try:
@@ -154,9 +160,10 @@ class Health:
             timeout=aiohttp.ClientTimeout(_PROBE_SECONDS, sock_connect=_CONNECT_SECONDS),
             allow_redirects=False,
         ) as answer:
+            content: object = None
             with suppress(ValueError):
-                return states.states(json.loads(await answer.read()))
-        return ()
+                content = json.loads(await answer.read())
+        return states.states(content, upstream.models)
 
     def _tell(self) -> None:
         """Report `server`, `gateway` and `ready` where their last records say otherwise."""

@@ -17,9 +17,11 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from components.models.registry import RegistryError, parse_registry_model
 from machine.gateway import serving
 from machine.gateway.activity import Activity
 from machine.gateway.app import application
+from machine.gateway.classic import ClassicModels
 from machine.gateway.keys import KeyFile
 from machine.gateway.settings import Limits, Settings, Upstream
 from machine.pod.told import Told, to_log
@@ -87,16 +89,27 @@ def parse(content: object) -> PodSettings:
 
 
 def _upstream(table: Table) -> Upstream:
-    table.only("name", "origin", "api_path", "probe_path", "loading_status", "state_path")
+    table.only("name", "origin", "api_path", "probe_path", "loading_status", "state_path", "models")
+    models = table.texts("models") if "models" in table.keys() else ()  # noqa: SIM118 - no mapping
+    try:
+        for model in models:
+            parse_registry_model(model)
+    except RegistryError as error:
+        raise table.refuse("models", f"a list of models of a registry: {error}") from None
     return Upstream(
         name=_matching(table, "name", table.text("name") != "", "a server's name"),
         origin=_matching(
             table, "origin", _is_origin(table.text("origin")), "a URL such as http://host:8000"
         ),
-        api_path=_url_path(table, "api_path"),
+        api_path=_url_path(table, "api_path") if table.text("api_path") or not models else "",
         probe_path=_url_path(table, "probe_path"),
         loading_status=table.number("loading_status"),
-        state_path=table.maybe(lambda key: _url_path(table, key), "state_path"),
+        state_path=(
+            _url_path(table, "state_path")
+            if models
+            else table.maybe(lambda key: _url_path(table, key), "state_path")
+        ),
+        models=models,
     )
 
 
@@ -144,7 +157,9 @@ def pod_application(settings: PodSettings) -> web.Application:
     """
     keys = KeyFile(settings.keys)
     activity = Activity(settings.activity, wakes=True)
-    app = application(settings.gateway, keys, activity, PodStages(to_log), to_log)
+    served = [each for each in settings.gateway.upstreams if each.models]
+    classic = ClassicModels(served[0]) if served else None
+    app = application(settings.gateway, keys, activity, PodStages(to_log), to_log, classic=classic)
 
     async def live(_request: web.Request) -> web.Response:
         if keys.problem is None:

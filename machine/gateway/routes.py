@@ -15,6 +15,7 @@ class Asked(StrEnum):
     MODEL = "model"
     GENERATION = "generation"
     EMBEDDINGS = "embeddings"
+    CLASSIC = "classic"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Route:
     """A request that passes.
 
     `shown` is its path as logs have it: nothing of it was chosen by the client. `below` is the
-    path below the API's (`/chat/completions`); `model` the id that `Asked.MODEL` asks for.
+    path below the API's (`/chat/completions`), for `Asked.CLASSIC` the server's own; `model` the id
+    that `Asked.MODEL` asks for.
     """
 
     asked: Asked

@@ -13,7 +13,8 @@ class Upstream:
 
     `origin` is its URL up to the port. `api_path` is where its OpenAI API lies. `loading_status` is
     what its probe answers while the model is loaded. `state_path` is where it tells its models'
-    states (`machine.gateway.states`); None where nowhere.
+    states (`machine.gateway.states`); None where nowhere. `models` are the classic ones that it has
+    to serve, as `NAME@VERSION`; where there are any, it serves no others.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Upstream:
     probe_path: str
     loading_status: int
     state_path: str | None = None
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Settings:
     def embeddings(self) -> Upstream:
         """The server that answers embeddings."""
         return self._named("embeddings") or self.chat
+
+    @property
+    def listed(self) -> tuple[Upstream, ...]:
+        """The servers whose models OpenAI's API lists."""
+        return tuple(each for each in self.upstreams if not each.models)
 
     def _named(self, name: str) -> Upstream | None:
         return next((each for each in self.upstreams if each.name == name), None)

@@ -61,6 +61,7 @@ IDENTITIES: Mapping[str, str] = {
     ),
     "gcp:projects/iAMCustomRole:IAMCustomRole": "projects/{project}/roles/{roleId}",
     "gcp:secretmanager/secret:Secret": "projects/{project}/secrets/{secretId}",
+    "gcp:storage/bucket:Bucket": "{project}/{name}",
     "gcp:serviceaccount/account:Account": (
         "projects/{project}/serviceAccounts/{accountId}@{project}.iam.gserviceaccount.com"
     ),

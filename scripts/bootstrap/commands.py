@@ -1,4 +1,4 @@
-"""scripts/up, down, pulumi and doctor."""
+"""scripts/up, down, pulumi, doctor and colab."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from scripts.bootstrap import (
     locks,
     moving,
     recording,
+    registry,
     stack,
     summary,
     verification,
+    virtual_environment,
     zones,
 )
 from scripts.bootstrap.console import BootstrapError, note
@@ -33,9 +35,14 @@ USAGE = """\
 usage: scripts/up [STACK] [--move-cache] [arguments of `pulumi up`]
        scripts/down [STACK] [arguments of `pulumi destroy`, such as --remove]
        scripts/doctor [STACK]
+       scripts/colab [STACK] [--port PORT]
        scripts/pulumi [arguments of `pulumi`]
-STACK is `local` unless it is given. --move-cache gives up the cache disk of a machine that goes to
-the next of its `zones`, where its own has no room."""
+STACK is `local` unless it is given, and for colab `gke-colab`. --move-cache gives up the cache disk
+of a machine that goes to the next of its `zones`, where its own has no room."""
+
+COLAB_STACK = "gke-colab"
+"""The stack that scripts/colab means unless one is named."""
+FORWARD_TO_RUNTIME = "scripts.runtime.forward"
 
 # The summary shows what of the outputs a person needs; the receipt alone has a hundred lines.
 QUIET = ("--suppress-outputs",)
@@ -51,7 +58,14 @@ _BY_UP = {"LLM_ENDPOINT_UP": "1"}
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status."""
-    commands = {"up": up, "down": down, "pulumi": pulumi, "doctor": doctor, "test": test}
+    commands = {
+        "up": up,
+        "down": down,
+        "pulumi": pulumi,
+        "doctor": doctor,
+        "colab": colab,
+        "test": test,
+    }
     command = commands.get(arguments[0]) if arguments else None
     if command is None:
         note(USAGE)
@@ -117,8 +131,7 @@ def up(checkout: Checkout, arguments: list[str]) -> int:
         _forget_interrupted_creation(ready, name)
     outputs = _outputs(ready, name, secrets=True)
     ca_file = _write_ca(checkout, name, outputs)
-    if outputs.url is not None and not _verified_since(outputs, began):
-        verification.again(ready, name, outputs, ca_file)
+    _verify_what_was_not(ready, name, outputs, ca_file, began)
     for line in summary.closing_lines(outputs, name, _pulumi_from_here(checkout), ca_file):
         print(line)
     return 0
@@ -164,11 +177,16 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
             pulumi=_pulumi_from_here(checkout),
             kept=kept,
             with_cluster=bool(sought),
+            with_bucket=state.keeps_bucket,
             unfinished=state.unfinished,
         )
     )
-    if sought and status == 0 and not partial:
-        leftovers.look(ready, sought, kept=bool(kept))
+    if status == 0 and not partial:
+        if sought:
+            leftovers.look(ready, sought, kept=bool(kept))
+        backups = stack.configured(checkout, name, "runtime_backup") or ""
+        if "://" in backups:
+            print(summary.backups_stay(backups))
     if status not in (0, INTERRUPTED):
         note(f"error: pulumi destroy ended with status {status}\nnext: scripts/down {name} again")
     return status
@@ -205,6 +223,15 @@ def doctor(checkout: Checkout, arguments: list[str]) -> int:
     if rest:
         raise BootstrapError(f"doctor takes no {rest[0]!r}", "scripts/doctor [STACK]")
     return examine(checkout, name, os.environ)
+
+
+def colab(checkout: Checkout, arguments: list[str]) -> int:
+    """Become what keeps a way open to the notebook runtime of a stack."""
+    name, rest = stack.parse(arguments, default=COLAB_STACK)
+    python = virtual_environment.ensure(checkout, virtual_environment.ANY_STACK, os.environ)
+    os.chdir(checkout.root)
+    sys.stdout.flush()
+    os.execv(python, [str(python), "-m", FORWARD_TO_RUNTIME, name, *rest])  # noqa: S606
 
 
 def _no_cache_to_move(why: str) -> BootstrapError:
@@ -296,9 +323,25 @@ def _say_unfinished(ready: Prepared, name: str) -> bool:
     return bool(unfinished)
 
 
-def _verified_since(outputs: summary.Outputs, began: datetime.datetime) -> bool:
+def _verify_what_was_not(
+    ready: Prepared,
+    name: str,
+    outputs: summary.Outputs,
+    ca_file: Path | None,
+    began: datetime.datetime,
+) -> None:
+    """Check what this up, which `began` then, has not: raises `BootstrapError` where it fails."""
+    if outputs.url is not None and not _is_since(outputs.verified_at, began):
+        verification.again(ready, name, outputs, ca_file)
+    if outputs.runtime is not None and not _is_since(outputs.runtime.verified_at, began):
+        verification.runtime_again(ready, name, outputs)
+    if outputs.registry is not None:
+        registry.look(ready, name, outputs)
+
+
+def _is_since(moment: str, began: datetime.datetime) -> bool:
     try:
-        return datetime.datetime.fromisoformat(outputs.verified_at) >= began
+        return datetime.datetime.fromisoformat(moment) >= began
     except (ValueError, TypeError):
         return False
 

@@ -19,6 +19,8 @@ _OF_OTHERS = ("Version", "Member", "Attachment", "Service")
 
 _STACK = "pulumi:pulumi:Stack"
 
+_BUCKET = "gcp:storage/bucket:Bucket"
+
 INSTANCE = "gcp:compute/instance:Instance"
 GROUP = "gcp:compute/instanceGroupManager:InstanceGroupManager"
 GROUP_MEMBER = "gcp:compute/perInstanceConfig:PerInstanceConfig"
@@ -29,13 +31,15 @@ GROUP_MEMBER = "gcp:compute/perInstanceConfig:PerInstanceConfig"
 class Exported:
     """Of a stack's state: resources by name.
 
-    `protected` are those that Pulumi refuses to delete. `unfinished` are those of the cloud that a
+    `protected` are those that Pulumi refuses to delete; `keeps_bucket`: a bucket is among them, and
+    unprotected it would be deleted only when empty. `unfinished` are those of the cloud that a
     pulumi was creating when it was killed, and that the state does not have: nobody knows whether
     they are there, and neither `up` nor `destroy` finds them.
     """
 
     protected: tuple[str, ...]
     unfinished: tuple[str, ...]
+    keeps_bucket: bool = False
 
 
 class Resource(TypedDict):
@@ -110,21 +114,39 @@ def read(exported: Export, settled: Collection[str] = ()) -> Exported:
         for operation in deployment.get("pending_operations") or []
         if operation["type"] == "creating" and operation["resource"]["urn"] not in known
     )
+    protected = [one for one in resources(exported) if one.get("protect")]
     return Exported(
-        protected=tuple(_name(one["urn"]) for one in resources(exported) if one.get("protect")),
+        protected=tuple(_name(one["urn"]) for one in protected),
         unfinished=tuple(dict.fromkeys(_in_a_cloud(pending))),
+        keeps_bucket=any(
+            one.get("type") == _BUCKET or _bucket_of(one) is not None for one in protected
+        ),
     )
 
 
 def _in_a_cloud(resources: Iterator[Resource]) -> Iterator[str]:
     for resource in resources:
         kind = resource.get("type", "")
+        bucket = _bucket_of(resource)
+        if bucket is not None:
+            yield f"bucket {bucket}"
+            continue
         if kind.startswith("command:") or kind.endswith(_OF_OTHERS):
             continue
         inputs = resource.get("inputs", {})
         names = (inputs.get(key) for key in _NAMES)
         name = next((given for given in names if isinstance(given, str)), _name(resource["urn"]))
         yield f"{kind.rsplit(':', 1)[-1]} {name}"
+
+
+def _bucket_of(resource: Resource) -> str | None:
+    """Return the URL of the bucket that a command makes; None where it makes none."""
+    inputs = resource.get("inputs", {})
+    environment = inputs.get("environment")
+    if "delete" not in inputs or not isinstance(environment, Mapping):
+        return None
+    url = cast("Mapping[str, object]", environment).get("LLM_ENDPOINT_REGISTRY")
+    return url if isinstance(url, str) else None
 
 
 def _name(urn: str) -> str:

@@ -16,7 +16,8 @@ _NAMESPACE = "kubernetes:core/v1:Namespace"
 
 def sought(export: exported.Export) -> tuple[str, ...]:
     """Return arguments of `scripts.gke.leftovers` for a stack by its state; none for others."""
-    cluster = namespace = None
+    cluster: str | None = None
+    namespaces: list[str] = []
     made = False
     for resource in exported.resources(export):
         kind = resource.get("type", "")
@@ -25,12 +26,14 @@ def sought(export: exported.Export) -> tuple[str, ...]:
             named = named or resource.get("outputs", {}).get("cluster")
             cluster = named if isinstance(named, str) else cluster
         elif kind == _NAMESPACE:
-            namespace = resource.get("id")
+            namespaces += [name] if (name := resource.get("id")) else []
         made = made or kind == _MADE
-    if not cluster or not namespace:
+    if not cluster or not namespaces:
         return ()
-    words = ("--cluster", cluster, "--namespace", namespace)
-    return (*words, "--whole") if made else words
+    words = ["--cluster", cluster]
+    for name in sorted(namespaces):
+        words += ["--namespace", name]
+    return (*words, "--whole") if made else tuple(words)
 
 
 def look(ready: Prepared, arguments: Sequence[str], *, kept: bool) -> None:

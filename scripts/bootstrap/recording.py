@@ -16,7 +16,7 @@ from scripts.bootstrap.console import note
 from scripts.bootstrap.environment import Prepared
 from scripts.bootstrap.places import PROJECT
 
-PROGRAMS = ("gpu-vm", "gke-ovms")
+PROGRAMS = ("gpu-vm", "gke-ovms", "gke-colab")
 """Programs with images to look up."""
 HAS_MACHINE = "--has-machine"
 

@@ -20,11 +20,11 @@ _PART = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _NAME = re.compile(f"{_PART}(/{_PART}){{0,2}}")
 
 
-def parse(arguments: Sequence[str]) -> tuple[str, list[str]]:
+def parse(arguments: Sequence[str], default: str = DEFAULT) -> tuple[str, list[str]]:
     """Return the stack that `arguments` name and those that are pulumi's.
 
     The stack is the first argument unless that is an option, or what `--stack` or `-s` says;
-    else `local`. Raises `BootstrapError`.
+    else `default`. Raises `BootstrapError`.
     """
     names: list[str] = []
     rest = list(arguments)
@@ -48,7 +48,7 @@ def parse(arguments: Sequence[str]) -> tuple[str, list[str]]:
             raise BootstrapError(f"{argument} names no stack", f"give it one: {argument} local")
     if len(set(names)) > 1:
         raise BootstrapError(f"several stacks are named: {', '.join(names)}", "name one")
-    name = names[0] if names else DEFAULT
+    name = names[0] if names else default
     if not _NAME.fullmatch(name):
         raise BootstrapError(
             f"{name!r} is no stack's name",

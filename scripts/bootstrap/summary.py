@@ -5,12 +5,26 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 FORWARD = "scripts.gke.forward"
 """The module that opens a way to an endpoint inside of a cluster."""
+_SERVES = "gke-ovms"
+"""A stack that serves from a registry, by its program's own name."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A notebook runtime, as far as it is spoken of. `url` has its token in it.
+
+    `via` names its Service, as a receipt does; None where it is parked.
+    """
+
+    url: str | None = field(repr=False)
+    via: str | None
+    verified_at: str
 
 
 @dataclass(frozen=True)
@@ -19,7 +33,8 @@ class Outputs:
 
     `boot` is where the boot of the endpoint's machine can be read, if it has one of its own. `via`
     is where is connected to instead of the URL's host, where no address leads to it, `cluster` the
-    access to its Kubernetes cluster, as JSON.
+    access to its Kubernetes cluster, as JSON. `registry` is the URL of a model registry, and
+    `models` what it holds: such a stack has no endpoint. `runtime` is its notebook runtime.
     """
 
     state: str
@@ -33,6 +48,9 @@ class Outputs:
     boot: str | None = None
     via: str | None = None
     cluster: str | None = None
+    registry: str | None = None
+    models: tuple[str, ...] = ()
+    runtime: Runtime | None = None
 
     def __repr__(self) -> str:
         return f"Outputs(state={self.state!r}, url={self.url!r})"
@@ -48,9 +66,7 @@ def read(outputs: Mapping[str, object]) -> Outputs:
     receipt = _object(outputs.get("verification"))
     notice = _object(receipt.get("model")).get("notice")
     boot, via = receipt.get("boot"), receipt.get("via")
-    billed = outputs.get("billing")
-    entries = cast("list[object]", billed) if isinstance(billed, list) else []
-    bills = [_object(entry) for entry in entries]
+    bills = [_object(entry) for entry in _list(outputs.get("billing"))]
     return Outputs(
         state=text("state") or "",
         url=text("endpoint_url"),
@@ -67,6 +83,21 @@ def read(outputs: Mapping[str, object]) -> Outputs:
         boot=boot if isinstance(boot, str) and boot else None,
         via=via if isinstance(via, str) and via else None,
         cluster=text("cluster"),
+        registry=text("registry"),
+        models=tuple(map(str, _list(outputs.get("models")))),
+        runtime=_runtime(outputs),
+    )
+
+
+def _runtime(outputs: Mapping[str, object]) -> Runtime | None:
+    if outputs.get("runtime") is None:
+        return None
+    receipt, url = _object(outputs.get("runtime")), outputs.get("colab_url")
+    via = receipt.get("via")
+    return Runtime(
+        url=url if isinstance(url, str) else None,
+        via=via if isinstance(via, str) and via else None,
+        verified_at=str(receipt.get("verified_at", "")),
     )
 
 
@@ -74,13 +105,21 @@ def _object(value: object) -> dict[str, object]:
     return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 
 
+def _list(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []
+
+
 def closing_lines(outputs: Outputs, stack: str, pulumi: str, ca_file: Path | None) -> list[str]:
     """Return what `scripts/up` ends with; `pulumi` is how scripts/pulumi is called from here."""
+    if outputs.registry is not None:
+        return _registry_lines(outputs.registry, outputs.models, stack, pulumi)
     key = f"{pulumi} stack output api_key --show-secrets --stack {stack}"
     if outputs.url is None:
+        what = stack if outputs.runtime is None else f"the endpoint of {stack}"
         return [
-            f"{stack} is parked: it serves nothing, and its keys are kept.",
+            f"{what} is parked: it serves nothing, and its keys are kept.",
             f"  key:      {key}",
+            *(["", *_notebooks(outputs.runtime, stack)] if outputs.runtime else []),
         ]
     lines = [
         "",
@@ -90,8 +129,37 @@ def closing_lines(outputs: Outputs, stack: str, pulumi: str, ca_file: Path | Non
         "",
         *_way(outputs, stack, key, ca_file),
         "",
+        *_notebooks(outputs.runtime, stack),
     ]
     return [*lines, *([outputs.notice] if outputs.notice else [])]
+
+
+def _notebooks(runtime: Runtime | None, stack: str) -> list[str]:
+    """Return how to get to the notebook runtime, where there is one."""
+    if runtime is None:
+        return []
+    if runtime.via is None:
+        return ["  The notebook runtime is parked, and its disks are kept.", ""]
+    return [
+        "  The notebook runtime has a way of its own, which prints the URL for Colab:",
+        "",
+        f"  scripts/colab {stack}",
+        "",
+    ]
+
+
+def _registry_lines(registry: str, models: Sequence[str], stack: str, pulumi: str) -> list[str]:
+    """Return what to type next with a registry: to fill it, or to serve from it."""
+    lines = ["", f"  registry: {registry}", f"  models:   {', '.join(models) or 'none yet'}", ""]
+    if not models:
+        upload = f'{pulumi} config set uploads "NAME@1=FOLDER" --stack {stack}'
+        return [*lines, "  To upload the model in a folder:", "", f"  {upload}", ""]
+    words = [f"config set registry {shlex.quote(registry)}"]
+    if registry.startswith("s3:"):
+        words += ["config set registry_key_id --secret", "config set registry_secret_key --secret"]
+    words.append(f"config set classic_models {shlex.quote(' '.join(models))}")
+    commands = [f"  {pulumi} {one} --stack {_SERVES}" for one in words]
+    return [*lines, f"  To serve them from a stack, here {_SERVES}:", "", *commands, ""]
 
 
 def _way(outputs: Outputs, stack: str, key: str, ca_file: Path | None) -> list[str]:
@@ -132,6 +200,14 @@ def curl(
     )
 
 
+def backups_stay(url: str) -> str:
+    """Return what `scripts/down` says of a notebook runtime's backups in a bucket at `url`."""
+    return (
+        f"The notebook runtime's backups stay in {url}, which is not the stack's to delete, and "
+        "bill there."
+    )
+
+
 def unfinished_lines(unfinished: Sequence[str], stack: str, pulumi: str) -> str:
     """Return what is said of resources that a killed pulumi was creating."""
     return (
@@ -159,12 +235,14 @@ def what_bills(
     pulumi: str,
     kept: Sequence[str] = (),
     with_cluster: bool = False,
+    with_bucket: bool = False,
     unfinished: Sequence[str] = (),
 ) -> str:
     """Return what `scripts/down` says of money.
 
     `kept` are the resources that it had to leave, and `with_cluster` says that what they depend on
-    stays with them. `unfinished` are those that it can't know of.
+    stays with them, `with_bucket` that a bucket is among them, which no destroy deletes while there
+    is anything in it. `unfinished` are those that it can't know of.
     """
     if all_gone and unfinished:
         left = f" but for what is protected (keep_data): {', '.join(kept)}" if kept else ""
@@ -175,6 +253,13 @@ def what_bills(
             f"network. What goes on billing: {', '.join(billing)}. scripts/up {stack} takes it up "
             f"again; with {pulumi} config set parked true --stack {stack} before it, no model's "
             f"node does. To delete it too: {pulumi} config set keep_data false --stack {stack}, "
+            f"scripts/up {stack}, then scripts/down {stack}"
+        )
+    if all_gone and kept and with_bucket:
+        return (
+            f"{stack} is down but for what is protected (keep_data): {', '.join(kept)}. The bucket "
+            f"stays with all that is in it, and goes on billing. scripts/up {stack} takes it up "
+            f"again. To delete it too: {pulumi} config set keep_data false --stack {stack}, "
             f"scripts/up {stack}, then scripts/down {stack}"
         )
     if all_gone and kept:

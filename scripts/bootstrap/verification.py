@@ -1,10 +1,11 @@
-"""The verification with which scripts/up ends where it had nothing to change."""
+"""The verifications with which scripts/up ends where it had nothing to change."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from scripts.bootstrap import stack, summary
 from scripts.bootstrap.console import BootstrapError, note
@@ -17,6 +18,7 @@ BOOT_SECONDS = 1200
 KEY_SECONDS = 150
 _KEY_VARIABLE = "LLM_ENDPOINT_KEY"
 _CLUSTER_VARIABLE = "LLM_ENDPOINT_CLUSTER"
+_TOKEN_VARIABLE = "LLM_ENDPOINT_RUNTIME_TOKEN"  # noqa: S105 - a name
 
 
 def command(
@@ -60,6 +62,26 @@ def again(ready: Prepared, name: str, outputs: summary.Outputs, ca_file: Path | 
     note(f"{outputs.url} answers.")
 
 
+def runtime_again(ready: Prepared, name: str, outputs: summary.Outputs) -> None:
+    """Check that a notebook runtime which this run did not change works still.
+
+    Raises `BootstrapError`, and `KeyboardInterrupt` where the checks were interrupted.
+    """
+    runtime = outputs.runtime
+    if runtime is None or runtime.via is None or outputs.cluster is None:
+        return
+    words = [str(ready.python), "-m", "scripts.runtime.verify", "--json", "--if-passed"]
+    words += ["--via", runtime.via, "--wait-seconds", str(BOOT_SECONDS), "--stack", name]
+    (token,) = parse_qs(urlsplit(runtime.url or "").query).get("token", [""])
+    variables = {
+        **ready.variables,
+        _CLUSTER_VARIABLE: outputs.cluster,
+        _TOKEN_VARIABLE: token,
+    }
+    _verify_machine(words, ready, variables, name, "the notebook runtime")
+    note("The notebook runtime works.")
+
+
 def _verify_server(words: list[str], ready: Prepared, variables: dict[str, str]) -> None:
     done = subprocess.run(
         words,
@@ -79,11 +101,11 @@ def _verify_server(words: list[str], ready: Prepared, variables: dict[str, str])
 
 
 def _verify_machine(
-    words: list[str], ready: Prepared, variables: dict[str, str], name: str, url: str
+    words: list[str], ready: Prepared, variables: dict[str, str], name: str, what: str
 ) -> None:
     """Verify before the person's eyes: a machine that was stopped takes minutes to serve again."""
     note(
-        f"Checking that {url} answers. Where it was stopped or parked and has just been started "
+        f"Checking that {what} answers. Where it was stopped or parked and has just been started "
         f"again, that takes some minutes ({BOOT_SECONDS // 60} at most); its stages show here."
     )
     # Its stdout is the receipt, which nobody asked for.
@@ -92,6 +114,6 @@ def _verify_machine(
         raise KeyboardInterrupt
     if status != 0:
         raise BootstrapError(
-            "nothing had to be changed, but the endpoint does not answer as it should",
+            f"nothing had to be changed, but {what} does not answer as it should",
             f"what to do stands after 'next:' above; then scripts/up {name}",
         )

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from components.settings import GcpSettings, GcpVmSettings, GkeSettings
+from components.serving.colab import makes_bucket
+from components.settings import (
+    GcpSettings,
+    GcpVmSettings,
+    GkeColabSettings,
+    GkeOvmsSettings,
+    GkeSettings,
+)
 from scripts.bootstrap.finding import Finding
 from scripts.gcp.rest import BILLING, RESOURCE_MANAGER, SERVICE_USAGE, ApiError, GoogleApi
 from scripts.verify.shape import dig, dig_text
@@ -54,6 +61,8 @@ CLUSTER_ROLES = {
     "roles/resourcemanager.projectIamAdmin": ("resourcemanager.projects.setIamPolicy",),
 }
 """What a cluster takes, and what is in it; its Secrets are Kubernetes' own."""
+ACCOUNT_KEY_ROLE = {"roles/iam.serviceAccountKeyAdmin": ("iam.serviceAccountKeys.create",)}
+"""What `registry_access key` takes besides."""
 NETWORK_ROLE = "roles/compute.networkAdmin"
 GATEWAY_ROLES = {
     "roles/certificatemanager.owner": (
@@ -64,6 +73,8 @@ GATEWAY_ROLES = {
     "roles/compute.securityAdmin": ("compute.securityPolicies.create",),
 }
 """What `expose gateway` takes besides."""
+BACKUP_ROLE = {"roles/storage.admin": ("storage.buckets.create", "storage.buckets.setIamPolicy")}
+"""What a bucket takes that is made for the backups of a notebook runtime."""
 
 
 def apis(settings: GcpSettings | None) -> list[str]:
@@ -73,6 +84,7 @@ def apis(settings: GcpSettings | None) -> list[str]:
             *("compute", "container", "iam", "cloudresourcemanager"),
             *(["certificatemanager"] if settings.expose == "gateway" else []),
             *(["dns"] if settings.dns_zone is not None else []),
+            *(["storage"] if _backs_up_at_google(settings) else []),
         ]
     names = ["compute", "secretmanager", "iam"]
     if isinstance(settings, GcpVmSettings):
@@ -112,9 +124,20 @@ def _cluster_roles(settings: GkeSettings) -> dict[str, tuple[str, ...]]:
         wanted |= GATEWAY_ROLES
     if network:
         wanted[NETWORK_ROLE] = tuple(network)
+    if isinstance(settings, GkeOvmsSettings) and settings.registry_access == "key":
+        wanted |= ACCOUNT_KEY_ROLE
+    if isinstance(settings, GkeColabSettings) and makes_bucket(settings):
+        wanted |= BACKUP_ROLE
     if settings.dns_zone is not None:
         wanted |= DNS_ROLE
     return wanted
+
+
+def _backs_up_at_google(settings: GkeSettings) -> bool:
+    if not isinstance(settings, GkeColabSettings):
+        return False
+    url = settings.backup_url()
+    return makes_bucket(settings) if url is None else url.scheme == "gs"
 
 
 def project(api: GoogleApi, name: str) -> Finding:
@@ -187,7 +210,16 @@ def enabled(api: GoogleApi, name: str, wanted: list[str]) -> tuple[Finding, froz
 
 def permissions(api: GoogleApi, name: str, settings: GcpSettings | None) -> Iterator[Finding]:
     """Look whether these credentials may do what up does."""
-    wanted = roles(settings)
+    yield from granted(api, name, roles(settings))
+    if isinstance(settings, GcpVmSettings) and settings.spot_recovery == "mig":
+        yield Finding(
+            "note",
+            f"spot_recovery mig also takes {' and '.join(TAG_ROLES)}, which can't be asked here",
+        )
+
+
+def granted(api: GoogleApi, name: str, wanted: Mapping[str, tuple[str, ...]]) -> Iterator[Finding]:
+    """Look whether these credentials may do what the roles `wanted` are for."""
     asked = sorted({one for needed in wanted.values() for one in needed})
     try:
         found = api.post(
@@ -197,9 +229,9 @@ def permissions(api: GoogleApi, name: str, settings: GcpSettings | None) -> Iter
         yield _untold("permissions", error, name)
         return
     given = dig(found, "permissions")
-    granted = {str(one) for one in given} if isinstance(given, list) else set[str]()
+    allowed = {str(one) for one in given} if isinstance(given, list) else set[str]()
     for role, needed in wanted.items():
-        lacking = [one for one in needed if one not in granted]
+        lacking = [one for one in needed if one not in allowed]
         if lacking:
             yield Finding(
                 "problem",
@@ -207,13 +239,8 @@ def permissions(api: GoogleApi, name: str, settings: GcpSettings | None) -> Iter
                 f"gcloud projects add-iam-policy-binding {name} --member user:YOU@EXAMPLE.COM "
                 f"--role {role} (whoever owns the project)",
             )
-    if granted >= set(asked):
+    if allowed >= set(asked):
         yield Finding("ok", f"permissions: all {len(asked)} that up needs")
-    if isinstance(settings, GcpVmSettings) and settings.spot_recovery == "mig":
-        yield Finding(
-            "note",
-            f"spot_recovery mig also takes {' and '.join(TAG_ROLES)}, which can't be asked here",
-        )
 
 
 def _is_disabled(error: ApiError) -> bool:

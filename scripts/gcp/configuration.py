@@ -8,9 +8,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from components.settings import ConfigurationError, GcpSettings, GkeSettings, Settings
+from components.settings import (
+    ConfigurationError,
+    GcpSettings,
+    GkeSettings,
+    ModelRegistrySettings,
+    Settings,
+)
 from scripts.stack_file import file_of, raw_values
 from stacks import HERE, choose
+from stacks.planning import google_bucket
 
 
 class _Plan(Protocol):
@@ -32,7 +39,9 @@ class Configuration:
 
     `problem` says what is wrong with it; `settings` is None then, and where the program is not one
     in Google Cloud. `project` and `zone` are as they stand there. `base_name` begins the names of
-    the stack's resources. `in_cluster`: the program is one of clusters.
+    the stack's resources. `in_cluster`: the program is one of clusters. `of_bucket`: it makes a
+    bucket and no machine; `registry` is set then in place of `settings`, and `bucket` is the name
+    of a bucket of Google's.
     """
 
     stack: str
@@ -42,6 +51,9 @@ class Configuration:
     base_name: str | None = None
     problem: str | None = None
     in_cluster: bool = False
+    of_bucket: bool = False
+    registry: ModelRegistrySettings | None = None
+    bucket: str = ""
 
 
 def read(stack: str, folder: Path = HERE) -> Configuration:
@@ -49,15 +61,19 @@ def read(stack: str, folder: Path = HERE) -> Configuration:
     raw: Mapping[str, str] = {}
     settings: Settings | None = None
     base_name = problem = None
-    in_cluster = False
+    in_cluster = of_bucket = False
+    bucket = ""
     try:
         raw = raw_values(file_of(stack, folder))
         program = choose(raw, stack.rsplit("/", 1)[-1])
         in_cluster = issubclass(program.schema, GkeSettings)
+        of_bucket = issubclass(program.schema, ModelRegistrySettings)
         settings = program.settings(raw)
         if isinstance(settings, GcpSettings):
             module = cast("_Module", import_module(f"stacks.{program.module}"))
             base_name = module.plan(settings, stack.rsplit("/", 1)[-1]).base_name
+        elif isinstance(settings, ModelRegistrySettings):
+            bucket = google_bucket(settings, stack.rsplit("/", 1)[-1])
     except ConfigurationError as error:
         problem = str(error.for_stack(stack))
     return Configuration(
@@ -68,4 +84,7 @@ def read(stack: str, folder: Path = HERE) -> Configuration:
         base_name=base_name,
         problem=problem,
         in_cluster=in_cluster,
+        of_bucket=of_bucket,
+        registry=settings if isinstance(settings, ModelRegistrySettings) else None,
+        bucket=bucket,
     )

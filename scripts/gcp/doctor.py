@@ -18,7 +18,7 @@ from components.catalogue.gcp import region_of
 from components.catalogue.gcp_gpu import Gpu
 from components.settings import GcpVmSettings, GkeSettings, GpuVmSettings
 from scripts.bootstrap.finding import Finding
-from scripts.gcp import access, configuration, offers, quota
+from scripts.gcp import access, configuration, offers, quota, registry
 from scripts.gcp.configuration import Configuration
 from scripts.gcp.credentials import Credentials, CredentialsError, find
 from scripts.gcp.quota import Quota
@@ -26,12 +26,20 @@ from scripts.gcp.rest import COMPUTE, ApiError, GoogleApi, from_environment
 from scripts.gke import doctor as of_cluster
 from scripts.verify import caller
 from scripts.verify.shape import Json
+from stacks.interpreter import CHECKOUT
 
 _REST = "project, billing, APIs, permissions, machine type and quota"
 
 
 def findings(config: Configuration, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Yield what was found, credentials first; without them nothing else is asked of Google."""
+    if config.of_bucket and config.registry is None:
+        yield _configuration(config)
+        yield Finding("note", "not looked at before the configuration is right: where models go")
+        return
+    if config.registry is not None:
+        yield from registry.findings(config.registry, config.bucket, CHECKOUT, environment)
+        return
     credentials: Credentials | None = None
     try:
         credentials = find(environment)

@@ -42,6 +42,7 @@ CONTAINER = Service("container")
 SERVICE_USAGE = Service("serviceusage")
 RESOURCE_MANAGER = Service("cloudresourcemanager")
 BILLING = Service("cloudbilling")
+STORAGE = Service("storage", "storage/v1")
 
 
 class ApiError(Exception):

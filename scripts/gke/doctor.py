@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from components.catalogue.gcp import region_of
-from components.settings import GkeOvmsSettings, GkeSettings
+from components.serving.colab import storage_class
+from components.settings import GkeColabSettings, GkeOvmsSettings, GkeSettings
 from scripts.bootstrap.finding import Finding
 from scripts.gcp import quota
 from scripts.gcp.quota import Need, Quota
 from scripts.gcp.rest import COMPUTE, ApiError, GoogleApi
-from scripts.gke import clusters
+from scripts.gke import clusters, registry
 from scripts.verify.shape import Json, dig, dig_count, dig_text
 
 SYSTEM_DISK_GB = 50
@@ -49,10 +50,13 @@ def configuration(settings: GkeSettings) -> Finding:
     """Return what the configuration makes, in a few words."""
     how = "Spot" if settings.spot else "standard"
     place = place_of(settings, "a new cluster")
+    runtime = ""
+    if isinstance(settings, GkeColabSettings):
+        runtime = "; a notebook runtime" if settings.runs_runtime else "; its runtime parked"
     return Finding(
         "ok",
         f"configuration: at most {settings.max_nodes} of {settings.node_machine_type} ({how}) in "
-        f"{place.zone}, {place.name}",
+        f"{place.zone}, {place.name}{runtime}",
     )
 
 
@@ -80,6 +84,8 @@ def findings(
         vcpus[key] = count
     if all(vcpus.values()):
         yield from _quotas(api, settings, place, vcpus, exists=exists)
+    if isinstance(settings, GkeOvmsSettings):
+        yield from registry.findings(api, settings)
 
 
 def _cluster(api: GoogleApi, settings: GkeSettings, place: Place) -> tuple[list[Finding], bool]:
@@ -222,15 +228,21 @@ def needs(
 
 
 def _volumes(settings: GkeSettings) -> Iterator[tuple[str, int]]:
-    """Yield the disks of the pods that serve, by type and GB; of a class of one's own nothing."""
-    kind = _DISK_OF_CLASS.get(settings.volume_class)
-    if kind is None:
-        return
+    """Yield the disks of what is in pods, by type and GB; of a class of one's own nothing."""
     pods = settings.max_replicas or settings.replicas
     has_second = isinstance(settings, GkeOvmsSettings) and (
         settings.embeddings_model not in (None, settings.model)
     )
-    yield kind, (pods + has_second) * settings.disk_gb()
+    wanted = [(settings.volume_class, (pods + has_second) * settings.disk_gb())]
+    if isinstance(settings, GkeOvmsSettings) and settings.classic_models:
+        wanted.append((settings.volume_class, settings.classic_disk_gb))
+    if isinstance(settings, GkeColabSettings):
+        both = settings.runtime_data_gb + settings.runtime_libraries_gb
+        wanted.append((storage_class(settings), both))
+    for name, size_gb in wanted:
+        kind = _DISK_OF_CLASS.get(name)
+        if kind is not None:
+            yield kind, size_gb
 
 
 def _summed(wanted: list[Need]) -> list[Need]:

@@ -36,9 +36,13 @@ class NoWayError(Exception):
         self.next_step = next_step
 
 
-def read_outputs(checkout: Checkout, stack: str, environment: Mapping[str, str]) -> summary.Outputs:
-    """Return the outputs of `stack`, without its secrets. Raises `NoWayError`."""
+def read_outputs(
+    checkout: Checkout, stack: str, environment: Mapping[str, str], *, secrets: bool = False
+) -> dict[str, object]:
+    """Return the outputs of `stack` by their names, secret ones if asked. Raises `NoWayError`."""
     command = [str(checkout.root / "scripts" / "pulumi"), "stack", "output", "--json"]
+    if secrets:
+        command.append("--show-secrets")
     done = subprocess.run(
         [*command, "--stack", stack],
         stdin=subprocess.DEVNULL,
@@ -56,7 +60,7 @@ def read_outputs(checkout: Checkout, stack: str, environment: Mapping[str, str])
             f"the outputs of {stack} can't be read: {problem}",
             next_step or "name a stack that is up: scripts/pulumi stack ls",
         )
-    return summary.read(cast("dict[str, object]", json.loads(done.stdout)))
+    return cast("dict[str, object]", json.loads(done.stdout))
 
 
 def _complaint(said: str) -> tuple[str, str]:
@@ -98,7 +102,8 @@ def lines(outputs: summary.Outputs, stack: str, port: int, ca_file: Path | None)
     ]
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Write `line` to stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -113,7 +118,7 @@ def forward(
 
     Raises `NoWayError`, `CredentialsError`, `ClusterError`, and `OSError` where the port is taken.
     """
-    outputs = read_outputs(checkout, stack, environment)
+    outputs = summary.read(read_outputs(checkout, stack, environment))
     access, at = target(outputs, stack)
     api = ClusterApi(access, environment)
     try:
@@ -121,15 +126,16 @@ def forward(
     except ForwardError as error:
         if not error.passing:
             raise NoWayError(str(error), f"scripts/up {stack}") from None
-        _say(f"note: {error}; connections go through once one is")
+        say(f"note: {error}; connections go through once one is")
     named = checkout.state / f"{stack.replace('/', '-')}-ca.pem"
     ca_file = named if named.is_file() else None
-    with Forward(api, at, _say, port=port) as opened:
+    with Forward(api, at, say, port=port) as opened:
         print("\n".join(lines(outputs, stack, opened.port, ca_file)), flush=True)
         wait()
 
 
-def _port(text: str) -> int:
+def port_number(text: str) -> int:
+    """Return a port, 0 for a free one. Raises `ValueError`."""
     value = int(text)
     if not 0 <= value <= 65535:
         raise ValueError
@@ -146,18 +152,27 @@ def main(
         allow_abbrev=False,
     )
     parser.add_argument("stack", metavar="STACK")
-    parser.add_argument("--port", type=_port, default=0, help="the port here (default: a free one)")
+    parser.add_argument(
+        "--port", type=port_number, default=0, help="the port here (default: a free one)"
+    )
     parsed = parser.parse_args(arguments)
+    return keep_open(
+        lambda: forward(parsed.stack, parsed.port, this_checkout(), environment, wait), parsed.port
+    )
+
+
+def keep_open(way: Callable[[], None], port: int) -> int:
+    """Do `way`, which listens on `port`; return its exit status, and say why it failed."""
     try:
-        forward(parsed.stack, parsed.port, this_checkout(), environment, wait)
+        way()
     except NoWayError as error:
-        _say(f"error: {error}\nnext: {error.next_step}")
+        say(f"error: {error}\nnext: {error.next_step}")
     except CredentialsError as error:
-        _say(f"error: {error.problem}\nnext: {error.next_step}")
+        say(f"error: {error.problem}\nnext: {error.next_step}")
     except ClusterError as error:
-        _say(f"error: {error}\nnext: see that message, then the same command again")
+        say(f"error: {error}\nnext: see that message, then the same command again")
     except OSError as error:
-        _say(f"error: port {parsed.port}: {error.strerror}\nnext: another --port, or none")
+        say(f"error: port {port}: {error.strerror}\nnext: another --port, or --port 0")
     except KeyboardInterrupt:
         return 0
     else:
@@ -165,13 +180,19 @@ def main(
     return 1
 
 
-def _until_told_to_end() -> None:
+def ended_by_sigterm() -> threading.Event:
+    """Return what is set once this process is told to end."""
     ended = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
         ended.set()
 
     signal.signal(signal.SIGTERM, end)
+    return ended
+
+
+def _until_told_to_end() -> None:
+    ended = ended_by_sigterm()
     while not ended.wait(3600):
         pass
 

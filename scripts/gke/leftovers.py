@@ -1,9 +1,9 @@
-"""What is left in Compute Engine of a namespace that is gone, or of a whole cluster.
+"""What is left in Compute Engine of namespaces that are gone, or of a whole cluster.
 
 `python -m scripts.gke.leftovers --cluster projects/P/locations/L/clusters/N --namespace NS` lists
-it with the commands that delete it. GKE makes disks, forwarding rules, firewall rules and endpoint
-groups for what pods ask of it, and takes them away by itself: mostly at once, some minutes later,
-or, where the cluster went first, never.
+it with the commands that delete it; each of several namespaces takes a `--namespace`. GKE makes
+disks, forwarding rules, firewall rules and endpoint groups for what pods ask of it, and takes them
+away by itself: mostly at once, some minutes later, or, where the cluster went first, never.
 """
 
 from __future__ import annotations
@@ -35,13 +35,19 @@ _PATH = re.compile(
 
 @dataclass(frozen=True)
 class Sought:
-    """Whose leftovers are meant: a `namespace` of a cluster; with `whole` all of the cluster's."""
+    """Whose leftovers are meant: `namespaces` of a cluster; with `whole` all of the cluster's."""
 
     project: str
     location: str
     cluster: str
-    namespace: str
+    namespaces: tuple[str, ...]
     whole: bool
+
+    @property
+    def shown(self) -> str:
+        """The namespaces as a sentence names them."""
+        word = "namespace" if len(self.namespaces) == 1 else "namespaces"
+        return f"{word} {' and '.join(self.namespaces)}"
 
 
 @dataclass(frozen=True)
@@ -149,11 +155,12 @@ def _detail(kind: Kind, one: Json) -> str:
 def _is_ours(kind: Kind, one: Json, sought: Sought) -> bool:
     if kind.gcloud == "disks":
         return _is_our_disk(one, sought)
-    if _is_of_namespace(one, sought.namespace):
-        return True
     name = dig_text(one, "name")
-    if name.startswith("gkegw1-") and f"-{sought.namespace}-" in name:
-        return True
+    for namespace in sought.namespaces:
+        if _is_of_namespace(one, namespace):
+            return True
+        if name.startswith("gkegw1-") and f"-{namespace}-" in name:
+            return True
     if not sought.whole:
         return False
     if kind.gcloud == "firewall-rules" and name.startswith(f"gke-{sought.cluster}-"):
@@ -171,7 +178,7 @@ def _is_our_disk(one: Json, sought: Sought) -> bool:
     if cluster and sought.whole:
         return True
     described = _described(one)
-    return described.get("kubernetes.io/created-for/pvc/namespace") == sought.namespace
+    return described.get("kubernetes.io/created-for/pvc/namespace") in sought.namespaces
 
 
 def _is_of_namespace(one: Json, namespace: str) -> bool:
@@ -196,12 +203,13 @@ def _described(one: Json) -> dict[str, object]:
 
 def report(found: Sequence[Leftover], sought: Sought, *, kept: bool) -> str:
     """Return what is said of `found`; `kept` disks are meant to stay."""
-    whose = f"the cluster {sought.cluster}" if sought.whole else f"the namespace {sought.namespace}"
+    whose = f"the cluster {sought.cluster}" if sought.whole else f"the {sought.shown}"
     if not found:
         return f"Nothing is left of {whose} in Compute Engine."
     again = (
         f"python -m scripts.gke.leftovers --cluster projects/{sought.project}/locations/"
-        f"{sought.location}/clusters/{sought.cluster} --namespace {sought.namespace}"
+        f"{sought.location}/clusters/{sought.cluster} "
+        + " ".join(f"--namespace {one}" for one in sought.namespaces)
     )
     words = [
         f"Left of {whose} in Compute Engine, with what deletes it:",
@@ -211,7 +219,7 @@ def report(found: Sequence[Leftover], sought: Sought, *, kept: bool) -> str:
         words.append("The disks are kept on purpose (keep_data), and bill.")
     if any(one.kind.gcloud != "disks" for one in found):
         words.append(
-            f"Is there another cluster in the project with a namespace {sought.namespace}? Then "
+            f"Is there another cluster in the project with the {sought.shown}? Then "
             "look whose they are before you delete any."
         )
         words.append(
@@ -229,7 +237,7 @@ def parse(arguments: Sequence[str]) -> tuple[Sought, bool]:
         allow_abbrev=False,
     )
     parser.add_argument("--cluster", metavar="PATH", required=True)
-    parser.add_argument("--namespace", metavar="NAME", required=True)
+    parser.add_argument("--namespace", metavar="NAME", action="append", required=True)
     parser.add_argument("--whole", action="store_true", help="the cluster is gone too")
     parser.add_argument("--kept", action="store_true", help="disks are kept on purpose")
     given = parser.parse_args(arguments)
@@ -237,7 +245,7 @@ def parse(arguments: Sequence[str]) -> tuple[Sought, bool]:
     if match is None:
         parser.error("--cluster takes projects/PROJECT/locations/LOCATION/clusters/NAME")
     sought = Sought(
-        match["project"], match["location"], match["name"], given.namespace, given.whole
+        match["project"], match["location"], match["name"], tuple(given.namespace), given.whole
     )
     return sought, given.kept
 

@@ -8,23 +8,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
+from components.targets.kubernetes.access import ClusterAccess
 from scripts.gcp.credentials import CredentialsError
 from scripts.gke.access import AccessError, from_environment
 from scripts.gke.api import ClusterApi, ClusterError
 from scripts.gke.parked import ANNOTATION
+from scripts.gke.pod_records import records, refused_pods
 from scripts.gke.pods import (
     MODEL,
     NODE,
     PACKAGES,
+    RESTORE,
+    SERVERS,
+    Course,
     Events,
     Pod,
     Step,
     events_of,
     pods_of,
-    records,
-    refused_pods,
     step_of,
 )
+from scripts.gke.workloads import path_of
 from scripts.verify.boot_log import TAIL_LINES, BootLog, StageRecord
 from scripts.verify.console import ConsoleError, Piece
 from scripts.verify.shape import dig, dig_text, excerpt
@@ -41,16 +45,24 @@ _OURS = "app.kubernetes.io/part-of=llm-endpoint"
 
 
 class PodConsole:
-    """A `scripts.verify.console.Console`: each piece is all that is known now, told afresh."""
+    """A `scripts.verify.console.Console`: each piece is all that is known now, told afresh.
+
+    `course` is that of the namespace's pods. `access` leads to the cluster; without it that is in
+    the environment.
+    """
 
     def __init__(
         self,
         namespace: str,
         environment: Mapping[str, str] | None = None,
         *,
+        course: Course = SERVERS,
+        access: ClusterAccess | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._namespace = namespace
+        self._course = course
+        self._access = access
         self._environment = os.environ if environment is None else environment
         self._now = now
         self._began = now() - _CLOCKS_DIFFER
@@ -68,7 +80,8 @@ class PodConsole:
         """Return what is known now; raises `ConsoleError`."""
         try:
             if self._api is None:
-                self._api = ClusterApi(from_environment(self._environment), self._environment)
+                access = self._access or from_environment(self._environment)
+                self._api = ClusterApi(access, self._environment)
             return Piece(self._told(self._api), afresh=True)
         except (AccessError, CredentialsError) as error:
             raise ConsoleError(str(error), passing=False) from None
@@ -83,12 +96,12 @@ class PodConsole:
         steps: list[tuple[Pod, Step]] = []
         logs: list[tuple[str, list[str]]] = []
         for pod in pods:
-            step = step_of(pod, events, now, self._began)
+            step = step_of(pod, events, now, self._began, self._course)
             if step.log is not None:
                 step, lines = self._with_log(api, pod, step, step.log)
                 logs.append((pod.name, lines))
             steps.append((pod, step))
-        told = records(steps)
+        told = records(steps, self._course)
         refused = refused_pods(events)
         if refused is not None:
             told = [one for one in told if one.stage != refused.stage]
@@ -98,9 +111,8 @@ class PodConsole:
         return _text(told, events, logs)
 
     def _without_pods(self, api: ClusterApi) -> StageRecord:
-        """Return why there is no server's pod."""
-        sets = api.get(f"/apis/apps/v1/namespaces/{self._namespace}/statefulsets")
-        items = dig(sets, "items")
+        """Return why there is no pod of what serves."""
+        items = dig(api.get(path_of(self._course.kind, self._namespace)), "items")
         parked = [
             dig_text(one, "metadata", "annotations", ANNOTATION)
             for one in (items if isinstance(items, list) else [])
@@ -109,7 +121,9 @@ class PodConsole:
         if not parked:
             return StageRecord(NODE, "running", "there is no pod yet")
         since = f" since {max(parked)}" if any(parked) else ""
-        return StageRecord(NODE, "running", f"no pod is asked for: the servers are parked{since}")
+        return StageRecord(
+            NODE, "running", f"no pod is asked for: {self._course.those} parked{since}"
+        )
 
     def _new(self, events: Events) -> Events:
         """Return the events without those of an earlier deployment, which stay for an hour."""
@@ -134,7 +148,7 @@ class PodConsole:
         lines = [line for line in log.tail if not line.startswith(_MARK)]
         # The newest is the last.
         record = next(reversed(log.stages.values()), None)
-        if record is None or step.stage not in (MODEL, PACKAGES):
+        if record is None or step.stage not in (MODEL, PACKAGES, RESTORE):
             return _worded(step), lines
         message = record.message
         if message and record.stage != step.stage:

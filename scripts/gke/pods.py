@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
-from scripts.verify.boot_log import StageRecord
+from scripts.gke.workloads import DEPLOYMENT, STATEFUL_SET
 from scripts.verify.shape import Json, dig, dig_count, dig_text, excerpt
 
-NODE, IMAGE, MODEL, PACKAGES, SERVER, GATEWAY = (
-    "node",
-    "image",
-    "model",
-    "packages",
-    "server",
-    "gateway",
-)
-STAGES = (NODE, IMAGE, MODEL, PACKAGES, SERVER, GATEWAY)
-"""The stages of pods in their order; `gateway` is the pod that clients reach."""
+NODE, IMAGE = "node", "image"
+MODEL, PACKAGES, SERVER, GATEWAY = "model", "packages", "server", "gateway"
+RESTORE, RUNTIME = "restore", "runtime"
 
 PERMANENT_EXIT = 78
 """The exit status of an init container that trying again does not mend (sysexits' EX_CONFIG)."""
@@ -75,6 +68,45 @@ class Step:
         """Whether the pod serves."""
         return self.state == "done"
 
+
+@dataclass(frozen=True)
+class Course:
+    """How pods of one namespace come to serve: through `stages`, in their order.
+
+    An init container that is named after none of them is at `preparing`; what serves is at
+    `serving`, and does what `doing` says until it is ready. `kind` is of what makes the pods,
+    `those` names it where it is parked, and `more_memory` is what may do where it lacks some.
+    """
+
+    stages: tuple[str, ...]
+    preparing: str
+    serving: str
+    doing: str
+    kind: str
+    those: str
+    more_memory: str
+
+
+SERVERS = Course(
+    (NODE, IMAGE, MODEL, PACKAGES, SERVER, GATEWAY),
+    MODEL,
+    SERVER,
+    "loads the model",
+    STATEFUL_SET,
+    "the servers are",
+    "a larger pod_memory_gb, a smaller kv_cache_gb or a smaller model",
+)
+"""Of model servers; `gateway` is the pod that clients reach."""
+RUNTIMES = Course(
+    (NODE, IMAGE, RESTORE, RUNTIME),
+    RESTORE,
+    RUNTIME,
+    "starts",
+    DEPLOYMENT,
+    "the runtime is",
+    "a larger runtime_memory_gb",
+)
+"""Of a notebook runtime, whose files are restored before it starts."""
 
 Events: TypeAlias = Mapping[tuple[str, str], Sequence[Happening]]
 """Events by the kind and the name of their object, the newest last."""
@@ -146,8 +178,10 @@ def events_of(listed: Json) -> Events:
     return found
 
 
-def step_of(pod: Pod, events: Events, now: datetime, since: datetime) -> Step:
-    """Return where `pod` is.
+def step_of(
+    pod: Pod, events: Events, now: datetime, since: datetime, course: Course = SERVERS
+) -> Step:
+    """Return where `pod` is on its course.
 
     A container that last ended before `since` has failed for what may be mended by now: it is
     started again.
@@ -156,28 +190,41 @@ def step_of(pod: Pod, events: Events, now: datetime, since: datetime) -> Step:
     if not dig_text(pod.value, "spec", "nodeName"):
         return _unscheduled(pod, own, now)
     status = dig(pod.value, "status")
+    beside = _sidecars(pod)
+    sidecars: list[Json] = []
     for init in _list(dig(status, "initContainerStatuses")):
-        if dig(init, "state", "terminated", "exitCode") == 0:
-            continue
-        return _init_step(init, own, since)
-    if not _list(dig(status, "containerStatuses")):
+        if dig_text(init, "name") in beside:
+            sidecars.append(init)
+            if dig(init, "started") is not True:
+                break
+        elif dig(init, "state", "terminated", "exitCode") != 0:
+            return _init_step(init, own, since, course)
+    containers = [*sidecars, *_list(dig(status, "containerStatuses"))]
+    if not containers:
         return Step(
             IMAGE, "running", _volume_trouble(own) or "its volume and its images are on their way"
         )
-    steps = [
-        _container_step(pod, one, own, since) for one in _list(dig(status, "containerStatuses"))
-    ]
+    steps = [_container_step(pod, one, own, since, course) for one in containers]
     for wanted in ("failed", "retrying", "running"):
         for step in steps:
             if step.state == wanted:
                 return step
-    stage = GATEWAY if pod.is_gateway else SERVER
+    stage = GATEWAY if pod.is_gateway else course.serving
     if any(
         dig_text(one, "type") == "Ready" and dig_text(one, "status") == "True"
         for one in _list(dig(status, "conditions"))
     ):
         return Step(stage, "done", "")
     return Step(stage, "running", "not ready yet")
+
+
+def _sidecars(pod: Pod) -> frozenset[str]:
+    """Return the init containers that go on beside the others (KEP-753), by their names."""
+    return frozenset(
+        dig_text(one, "name")
+        for one in _list(dig(pod.value, "spec", "initContainers"))
+        if dig_text(one, "restartPolicy") == "Always"
+    )
 
 
 def _unscheduled(pod: Pod, own: Sequence[Happening], now: datetime) -> Step:
@@ -212,9 +259,9 @@ def _unscheduled(pod: Pod, own: Sequence[Happening], now: datetime) -> Step:
     return Step(NODE, "running", f"no node has room yet (FailedScheduling): {said}")
 
 
-def _init_step(status: Json, own: Sequence[Happening], since: datetime) -> Step:
+def _init_step(status: Json, own: Sequence[Happening], since: datetime, course: Course) -> Step:
     name = dig_text(status, "name")
-    stage = name if name in STAGES else MODEL
+    stage = name if name in course.stages else course.preparing
     waiting = dig(status, "state", "waiting")
     if waiting is not None and dig_text(waiting, "reason") != "CrashLoopBackOff":
         return _waiting_step(waiting, own)
@@ -229,9 +276,11 @@ def _init_step(status: Json, own: Sequence[Happening], since: datetime) -> Step:
     return Step(stage, "retrying", f"ended with status {code}, and is started again", name)
 
 
-def _container_step(pod: Pod, status: Json, own: Sequence[Happening], since: datetime) -> Step:
+def _container_step(
+    pod: Pod, status: Json, own: Sequence[Happening], since: datetime, course: Course
+) -> Step:
     name = dig_text(status, "name")
-    stage = GATEWAY if pod.is_gateway else SERVER
+    stage = GATEWAY if pod.is_gateway else course.serving
     restarts = dig_count(status, "restartCount") or 0
     if dig(status, "ready") is True:
         return Step(stage, "done", "")
@@ -243,7 +292,7 @@ def _container_step(pod: Pod, status: Json, own: Sequence[Happening], since: dat
     if is_crashing:
         how = f"{name} {_end_in_words(last)}"
         if restarts >= MOST_RESTARTS and not _ended_before(last, since):
-            message = f"{how}, {restarts + 1} times over{_mend_of(last)}"
+            message = f"{how}, {restarts + 1} times over{_mend_of(last, course)}"
             return Step(stage, "failed", message, name)
         return Step(
             stage,
@@ -252,7 +301,7 @@ def _container_step(pod: Pod, status: Json, own: Sequence[Happening], since: dat
             name,
         )
     again = f" again after it {_end_in_words(last)}" if restarts and last is not None else ""
-    doing = "starts" if pod.is_gateway else "loads the model"
+    doing = "starts" if pod.is_gateway else course.doing
     return Step(stage, "running", f"{name} {doing}{again}", name)
 
 
@@ -270,9 +319,9 @@ def _end_in_words(ended: Json) -> str:
     return f"ended with status {dig(ended, 'exitCode')}"
 
 
-def _mend_of(ended: Json) -> str:
+def _mend_of(ended: Json, course: Course) -> str:
     if dig_text(ended, "reason") == "OOMKilled":
-        return "; a larger pod_memory_gb, a smaller kv_cache_gb or a smaller model may do"
+        return f"; {course.more_memory} may do"
     if dig(ended, "exitCode") == 132:
         return "; status 132 is an instruction that this processor lacks: another node_machine_type"
     return ""
@@ -328,68 +377,6 @@ def _volume_trouble(own: Sequence[Happening]) -> str:
     if newest is None or newest.reason not in _EVENTS_OF_VOLUMES:
         return ""
     return f"its volume is not there yet ({newest.reason}): {excerpt(newest.message, _MESSAGE)}"
-
-
-def refused_pods(events: Events) -> Step | None:
-    """Return why no pod can be made of what is asked for; None where nothing says so.
-
-    What Pod Security refuses stays refused; a quota may have room again.
-    """
-    for (kind, name), several in events.items():
-        if kind not in ("StatefulSet", "ReplicaSet", "Deployment"):
-            continue
-        newest = several[-1]
-        if newest.reason == "FailedCreate":
-            for_ever = "violates PodSecurity" in newest.message
-            return Step(
-                NODE,
-                "failed" if for_ever else "retrying",
-                f"no pod of {name} can be made: {excerpt(newest.message, _MESSAGE)}",
-            )
-    return None
-
-
-def records(steps: Iterable[tuple[Pod, Step]]) -> list[StageRecord]:
-    """Return one record a stage: what the pods that have come least far are at.
-
-    A stage that every pod has behind it is done. Pods are named where there are several.
-    """
-    every = list(steps)
-    servers = [pair for pair in every if not pair[0].is_gateway]
-    found: list[StageRecord] = []
-    for stage in STAGES:
-        asked = [pair for pair in every if pair[0].is_gateway] if stage == GATEWAY else servers
-        if stage == PACKAGES:
-            asked = [pair for pair in every if pair[1].stage == PACKAGES]
-        record = _record(stage, asked)
-        if record is not None:
-            found.append(record)
-    # The gateway's own way to its node and its image is told where it is stuck there.
-    for pod, step in every:
-        if pod.is_gateway and step.stage in (NODE, IMAGE):
-            found = [one for one in found if one.stage != GATEWAY]
-            found.append(StageRecord(GATEWAY, step.state, f"{step.stage}: {step.message}"))
-    return found
-
-
-def _record(stage: str, asked: Sequence[tuple[Pod, Step]]) -> StageRecord | None:
-    at = [pair for pair in asked if pair[1].stage == stage]
-    for state in ("failed", "retrying", "running"):
-        stuck = [(pod, step) for pod, step in at if step.state == state]
-        if stuck:
-            messages = [
-                f"{pod.name}: {step.message}" if len(asked) > 1 else step.message
-                for pod, step in stuck
-            ]
-            return StageRecord(stage, state, "; ".join(dict.fromkeys(messages)))
-    reached = [STAGES.index(step.stage) for _, step in asked]
-    if not reached or stage == PACKAGES:
-        return None
-    behind = all(
-        at_index > STAGES.index(stage) or (at_index == STAGES.index(stage) and step.is_through)
-        for at_index, (_, step) in zip(reached, asked, strict=True)
-    )
-    return StageRecord(stage, "done", "") if behind else None
 
 
 def _items(listed: Json) -> list[Json]:

@@ -2,7 +2,8 @@
 
 `$LLM_ENDPOINT_SCALE` is JSON, such as `{"chat": {"replicas": 1, "most": null}}`: StatefulSets of
 `$LLM_ENDPOINT_NAMESPACE` with the replicas that each is to have. With `most` the cluster chooses by
-load, and any count from `replicas` to `most` stays as it is. Prints `{"chat": 1}`.
+load, and any count from `replicas` to `most` stays as it is. `kind` says what is no StatefulSet, a
+`Deployment` for one. Prints `{"chat": 1}`.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from components.rendering.process import Variable
 from scripts.gcp.credentials import CredentialsError
 from scripts.gke.access import AccessError, from_environment
 from scripts.gke.api import ClusterApi, ClusterError
+from scripts.gke.workloads import KINDS, STATEFUL_SET, path_of
 from scripts.verify.bounds import Deadline
 from scripts.verify.shape import Json, dig, dig_count, parse_json
 
 PATIENCE_SECONDS = 120.0
-"""How long a StatefulSet is waited for that is not there, or an API server that does not answer."""
+"""How long an object is waited for that is not there, or an API server that does not answer."""
 WOKEN = "llm-endpoint/woken-at"
-"""On a StatefulSet: when it was last scaled up from none. The job that parks goes by it
-(`machine.pod.park`)."""
+"""On what is scaled: when it was last scaled up from none. The jobs that park go by it
+(`machine.pod.park`, `machine.pod.park_runtime`)."""
 _PAUSE_SECONDS = 2.0
 _PASSING = (404, 409)
 """What passes besides a busy server: the object has just been made, or was changed meanwhile."""
@@ -38,10 +40,11 @@ class ScaleError(ValueError):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Replicas of one StatefulSet; with `most` any count from `replicas` to it will do."""
+    """Replicas of one object; with `most` any count from `replicas` to it will do."""
 
     replicas: int
     most: int | None = None
+    kind: str = STATEFUL_SET
 
     def settles(self, current: int | None) -> bool:
         """Whether `current` replicas will do."""
@@ -53,7 +56,7 @@ class Wanted:
 
 
 def parse(text: str) -> dict[str, Wanted]:
-    """Return the replicas that `text` asks for, by StatefulSet. Raises `ScaleError`."""
+    """Return the replicas that `text` asks for, by object. Raises `ScaleError`."""
     try:
         value = parse_json(text)
     except ValueError:
@@ -67,7 +70,12 @@ def parse(text: str) -> dict[str, Wanted]:
             raise ScaleError(
                 f"{Variable.SCALE}: {name} takes whole numbers as replicas and most (or null)"
             )
-        found[name] = Wanted(replicas, most)
+        kind = dig(counts, "kind")
+        if kind is None:
+            kind = STATEFUL_SET
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise ScaleError(f"{Variable.SCALE}: the kind of {name} is one of {', '.join(KINDS)}")
+        found[name] = Wanted(replicas, most, kind)
     return found
 
 
@@ -79,7 +87,7 @@ def scale(
     patience_seconds: float = PATIENCE_SECONDS,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Give each StatefulSet its replicas. Raises `ClusterError` once its patience is over."""
+    """Give each object its replicas. Raises `ClusterError` once its patience is over."""
     deadline = Deadline(patience_seconds)
     for name, one in wanted.items():
         while True:
@@ -88,14 +96,14 @@ def scale(
             except ClusterError as error:
                 passing = error.passing or error.status in _PASSING
                 if not passing or deadline.remaining() == 0.0:
-                    raise ClusterError(f"StatefulSet {name}: {error}", error.status) from None
+                    raise ClusterError(f"{one.kind} {name}: {error}", error.status) from None
                 pause(min(_PAUSE_SECONDS, deadline.remaining()))
             else:
                 break
 
 
 def _scale_one(api: ClusterApi, namespace: str, name: str, wanted: Wanted) -> None:
-    path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
+    path = path_of(wanted.kind, namespace, name)
     # A count of 0 is left out of what the API server sends.
     found = dig(api.get(f"{path}/scale"), "spec", "replicas")
     current = found if isinstance(found, int) else 0

@@ -1,10 +1,10 @@
 """`python -m scripts.resolve STACK [--has-machine]`: what STACK names loosely, looked up.
 
 Prints one JSON object: configuration keys with the values to record, none where there is nothing
-to record. `container_image` gets the digest of its tag, `image` the boot image that its family
-stands for now, as long as the stack has no machine: `--has-machine` says that it has one, else
-Compute Engine is asked. Exit status 1 where something that is needed can't be looked up. scripts/up
-starts it, in the virtual environment of cloud stacks, and records what it prints.
+to record. `container_image` and `runtime_image` get the digest of their tag, `image` the boot image
+that its family stands for now, as long as the stack has no machine: `--has-machine` says that it
+has one, else Compute Engine is asked. Exit status 1 where something that is needed can't be looked
+up. scripts/up starts it, in the virtual environment of cloud stacks, and records what it prints.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from components.container_images import pinned_colab_image
 from components.settings import ConfigurationError
 from scripts.bootstrap.recording import HAS_MACHINE
 from scripts.gcp.credentials import CredentialsError, find
@@ -49,6 +50,10 @@ def resolve(
     pinned = container_images.pinned(None if container is None else str(container), stack)
     if pinned is not None:
         found["container_image"] = pinned
+    if "runtime_image" in fields:
+        runtime = _runtime_image(values.get("runtime_image"), stack)
+        if runtime is not None:
+            found["runtime_image"] = runtime
     if "image" not in fields:
         return found
     family = boot_images.family_of(str(values.get("image", fields["image"].default)))
@@ -68,6 +73,22 @@ def _program(raw: Mapping[str, object], stack: str) -> Program:
             f"{error} --stack {stack}\n"
             f"    before that, where there is no such stack: scripts/pulumi stack init {stack}"
         ) from None
+
+
+def _runtime_image(configured: object, stack: str) -> str | None:
+    """Return the Colab runtime's image with its digest; None where there is nothing to record.
+
+    The pinned one is named by its tag as long as nobody has pinned its digest, and is that of a
+    dated release: where its registry can't be asked, it is taken as it is. Raises `ResolveError`
+    for one of the person's own.
+    """
+    if configured is not None:
+        return container_images.pinned(str(configured), stack, key="runtime_image")
+    try:
+        return container_images.pinned(pinned_colab_image(), stack, key="runtime_image")
+    except ResolveError as error:
+        print(f"note: the runtime's image stays a tag: {error}", file=sys.stderr)
+        return None
 
 
 def _boot_image(

@@ -13,8 +13,10 @@ BUILD = "build"
 Ask = Callable[[registry.Image], str]
 
 
-def pinned(configured: str | None, stack: str, ask: Ask = registry.digest_of) -> str | None:
-    """Return the configured image with its digest; None where there is nothing to look up.
+def pinned(
+    configured: str | None, stack: str, ask: Ask = registry.digest_of, key: str = "container_image"
+) -> str | None:
+    """Return the image that `key` is configured with, and its digest; None without anything to do.
 
     That is where it is unset, is built, has its digest, or is no image's name, which the program
     refuses with all else that is wrong. Raises `ResolveError` where the registry does not tell.
@@ -31,10 +33,10 @@ def pinned(configured: str | None, stack: str, ask: Ask = registry.digest_of) ->
         return f"{configured}@{ask(image)}"
     except registry.RegistryError as error:
         raise ResolveError(
-            f"container_image is {configured!r}, and its digest can't be looked up: {error}",
+            f"{key} is {configured!r}, and its digest can't be looked up: {error}",
             f"scripts/up {stack} again where the registry can be reached, or with the digest: "
-            f"scripts/pulumi config set container_image {configured}@sha256:… --stack {stack}"
+            f"scripts/pulumi config set {key} {configured}@sha256:… --stack {stack}"
             if error.passing
-            else f"scripts/pulumi config set container_image REPOSITORY:TAG --stack {stack}, or "
-            f"scripts/pulumi config rm container_image --stack {stack} for the pinned one",
+            else f"scripts/pulumi config set {key} REPOSITORY:TAG --stack {stack}, or "
+            f"scripts/pulumi config rm {key} --stack {stack} for the pinned one",
         ) from None

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from components.launch import Capability
+from scripts.verify.arguments import Parser, amount, amount_above_zero, positive
 from scripts.verify.boot_source import parse_source
 from scripts.verify.caller import services
 from scripts.verify.options import (
@@ -25,6 +26,7 @@ from scripts.verify.options import (
     parse_address,
     parse_cidrs,
     parse_claims,
+    parse_classic,
     parse_endpoint,
 )
 from scripts.verify.outcome import ExitStatus
@@ -43,39 +45,8 @@ interrupted.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises `UsageError`, and repeats no value: one of them may be a key given by mistake."""
-
-    def error(self, message: str) -> NoReturn:
-        shown = re.sub(
-            r": invalid .* value: .*", " takes another kind of value; see --help", message
-        )
-        raise UsageError(shown)
-
-
-def _amount(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 10**9:
-        raise ValueError
-    return value
-
-
-def _amount_above_zero(text: str) -> float:
-    value = _amount(text)
-    if value == 0:
-        raise ValueError
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m scripts.verify",
         description="Check that an OpenAI-compatible endpoint serves, and how fast.",
         epilog=_EPILOG,
@@ -90,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="ID", help="the model's id (default: the first that is listed)")
     add("--embedding-model", metavar="ID", help="the embeddings model's id")
     add(
+        "--classic",
+        metavar="LIST",
+        default="",
+        help="classic models below /models, by commas: NAME@VERSION",
+    )
+    add(
         "--claims",
         metavar="LIST",
         default="",
@@ -100,13 +77,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="answers 200 when the server is ready (default: /health, else /v1/models)",
     )
-    add("--probe-loading-status", metavar="N", type=_positive, default=503)
-    add("--concurrency", metavar="N", type=_positive, default=3, help="streams at once (3)")
-    add("--wait-seconds", metavar="S", type=_amount, default=600.0, help="until ready (600)")
+    add("--probe-loading-status", metavar="N", type=positive, default=503)
+    add("--concurrency", metavar="N", type=positive, default=3, help="streams at once (3)")
+    add("--wait-seconds", metavar="S", type=amount, default=600.0, help="until ready (600)")
     add(
         "--check-seconds",
         metavar="S",
-        type=_amount_above_zero,
+        type=amount_above_zero,
         default=120.0,
         help="each check (120)",
     )
@@ -116,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--min-tokens-per-second",
         metavar="F",
-        type=_amount,
+        type=amount,
         help="fail when the slowest of the streams at once is slower",
     )
     add("--engine", metavar="NAME", help="the engine's name, for the receipt and its version")
@@ -138,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--key-seconds",
         metavar="S",
-        type=_amount,
+        type=amount,
         default=0.0,
         help="how long a ready endpoint may still refuse the key (0)",
     )
@@ -190,6 +167,7 @@ def _options(parsed: argparse.Namespace, environment: Mapping[str, str]) -> Opti
         key=key,
         model=parsed.model,
         embedding_model=parsed.embedding_model,
+        classic=parse_classic(parsed.classic),
         claims=parse_claims(parsed.claims),
         probe_path=parsed.probe_path,
         probe_loading_status=parsed.probe_loading_status,

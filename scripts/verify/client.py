@@ -70,6 +70,14 @@ class _Session(requests.Session):
 
 
 @dataclass(frozen=True)
+class Content:
+    """A body that is sent as it is, with what headers say of it."""
+
+    data: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Answer:
     """An HTTP answer, its body read in full."""
 
@@ -82,8 +90,8 @@ class Client:
     """Talks to `endpoint` with `key`, or without one.
 
     `ca_file` is a PEM file of the CAs to trust instead of the machine's own. `route` is where to
-    connect to instead of the URL's host. Not for several threads at once: `copy` makes one for
-    each.
+    connect to instead of the URL's host. `headers` go with every request. Not for several threads
+    at once: `copy` makes one for each.
     """
 
     def __init__(
@@ -94,6 +102,7 @@ class Client:
         scrubber: Scrubber,
         ca_file: Path | None = None,
         route: Route | None = None,
+        headers: Mapping[str, str] | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.endpoint = endpoint
@@ -101,13 +110,14 @@ class Client:
         self._scrubber = scrubber
         self._ca_file = ca_file
         self._route = route
+        self._headers = dict(headers or {})
         self._pause = pause
         self._session = _Session()
         if route is not None:
             for scheme in ("http://", "https://"):
                 self._session.mount(scheme, ViaAdapter(route))
         self._session.trust_env = not endpoint.is_loopback
-        self._session.headers.update({"Accept-Encoding": "identity"})
+        self._session.headers.update({"Accept-Encoding": "identity", **self._headers})
 
     def copy(self, *, key: str | None) -> Client:
         """Return another client for the same endpoint, with `key`."""
@@ -117,6 +127,7 @@ class Client:
             scrubber=self._scrubber,
             ca_file=self._ca_file,
             route=self._route,
+            headers=self._headers,
             pause=self._pause,
         )
 
@@ -130,15 +141,22 @@ class Client:
         return excerpt(self._scrubber.text(text[:_QUOTED_CHARACTERS]))
 
     def ask(
-        self, method: str, path: str, deadline: Deadline, body: Json = None, *, retry: bool = True
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        body: Json | Content = None,
+        *,
+        retry: bool = True,
+        most_bytes: int = BODY_LIMIT_BYTES,
     ) -> Answer:
         """Return the answer, whatever its status.
 
         429 and 503 are asked again while the deadline allows, after the time that `Retry-After`
-        gives; not without `retry`. Raises `Failure`.
+        gives; not without `retry`. Raises `Failure`, also for a body of more than `most_bytes`.
         """
         with self._open(method, path, deadline, body, retry=retry) as response:
-            parts = list(self._read(response, deadline))
+            parts = list(self._read(response, deadline, most_bytes))
             return Answer(response.status_code, response.headers, b"".join(parts))
 
     def ask_json(self, method: str, path: str, deadline: Deadline, body: Json = None) -> Json:
@@ -201,7 +219,7 @@ class Client:
 
     @contextmanager
     def _open(
-        self, method: str, path: str, deadline: Deadline, body: Json, *, retry: bool
+        self, method: str, path: str, deadline: Deadline, body: Json | Content, *, retry: bool
     ) -> Generator[requests.Response]:
         """Send, ask again while the endpoint is busy, and give the answer with its body unread."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -217,7 +235,9 @@ class Client:
             deadline.note = f"HTTP {response.status_code}, asked {attempt} times"
             self._pause(wait)
 
-    def _send(self, method: str, path: str, deadline: Deadline, body: Json) -> requests.Response:
+    def _send(
+        self, method: str, path: str, deadline: Deadline, body: Json | Content
+    ) -> requests.Response:
         """Send one request and follow redirects within the origin."""
         url = self.endpoint.url + path
         for _ in range(MAX_REDIRECTS + 1):
@@ -248,15 +268,18 @@ class Client:
         )
 
     def _send_once(
-        self, method: str, url: str, deadline: Deadline, body: Json
+        self, method: str, url: str, deadline: Deadline, body: Json | Content
     ) -> requests.Response:
         deadline.check()
         left = max(deadline.remaining(), 0.001)
+        plain = body if isinstance(body, Content) else None
         try:
             return self._session.request(
                 method,
                 url,
-                json=body,
+                data=plain and plain.data,
+                headers=plain and plain.headers,
+                json=None if isinstance(body, Content) else body,
                 auth=_Authorization(self._key),
                 timeout=(min(left, CONNECT_SECONDS), left),
                 allow_redirects=False,
@@ -268,7 +291,12 @@ class Client:
             problem = None if self._route is None else self._route.problem()
             raise problem or diagnose(error, self.endpoint, deadline.note) from None
 
-    def _read(self, response: requests.Response, deadline: Deadline) -> Iterator[bytes]:
+    def _read(
+        self,
+        response: requests.Response,
+        deadline: Deadline,
+        most_bytes: int = BODY_LIMIT_BYTES,
+    ) -> Iterator[bytes]:
         """Yield the body's bytes as they come. Raises `Failure`."""
         raw = cast("_Raw", response.raw)
         count = 0
@@ -282,9 +310,9 @@ class Client:
             if not data:
                 return
             count += len(data)
-            if count > BODY_LIMIT_BYTES:
+            if count > most_bytes:
                 raise Failure(
-                    f"a body of at most {BODY_LIMIT_BYTES // 2**20} MiB",
+                    f"a body of at most {most_bytes // 2**20} MiB",
                     f"more than that, beginning {self.quote(data.decode(errors='replace'))}",
                     "look what answers there",
                 )

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from components.launch import Capability
+from components.models.registry import RegistryError, RegistryModel, parse_registry_model
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -61,7 +62,7 @@ class Options:
     `check_seconds` each later check. `process` is a record that `scripts.serve` wrote of the
     server's process, `log` its log. `claims` holds only what the engine claims.
     `minimum_tokens_per_second` holds for the slowest of `concurrency` streams. `via` names where to
-    connect to instead of the endpoint's host.
+    connect to instead of the endpoint's host. `classic` are models that are no language models.
 
     Of a machine elsewhere: `address` is where a domain has to point, `boot` names the console that
     its boot can be read from, `key_seconds` is how long the right key may still be refused once it
@@ -93,6 +94,7 @@ class Options:
     address_pages: tuple[str, ...] = ()
     stack: str | None = None
     via: str | None = None
+    classic: tuple[RegistryModel, ...] = ()
 
 
 def parse_endpoint(url: str) -> Endpoint:
@@ -190,6 +192,14 @@ def parse_cidrs(text: str) -> tuple[Network, ...]:
         raise UsageError(
             "--allowed-cidrs takes networks by commas, such as 203.0.113.0/24,198.51.100.7/32"
         ) from None
+
+
+def parse_classic(text: str) -> tuple[RegistryModel, ...]:
+    """Return the models in a comma-separated list. Raises `UsageError`."""
+    try:
+        return tuple(parse_registry_model(one.strip()) for one in text.split(",") if one.strip())
+    except RegistryError as error:
+        raise UsageError(f"--classic: {error}") from None
 
 
 def certificate_from_environment(name: str, environment: Mapping[str, str]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TextIO
 
 from scripts.verify.receipt import Check, Receipt
 from scripts.verify.scrub import Scrubber
+from scripts.verify.shape import Json
 
 
 class Output:
@@ -56,5 +58,12 @@ class Output:
 
     def receipt(self, receipt: Receipt, *, indent: int | None) -> None:
         """Write the receipt as JSON."""
-        self._stdout.write(self.scrubbed(receipt).dumps(indent) + "\n")
+        self._write(self.scrubbed(receipt).dumps(indent))
+
+    def json(self, value: Json, *, indent: int | None) -> None:
+        """Write a value as JSON, without the secrets."""
+        self._write(json.dumps(self._scrubber.tree(value), indent=indent, allow_nan=False))
+
+    def _write(self, text: str) -> None:
+        self._stdout.write(f"{text}\n")
         self._stdout.flush()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from scripts.verify import capabilities, checks, throughput
+from scripts.verify import capabilities, checks, classic, throughput
 from scripts.verify.boot import Boot
 from scripts.verify.boot_source import open_console, subject
 from scripts.verify.bounds import Deadline, bounded
@@ -39,7 +39,10 @@ CHECKS: tuple[tuple[str, Callable[[Context, Deadline], str]], ...] = (
     ("json_schema", capabilities.json_schema),
     ("concurrency", throughput.concurrency),
 )
-"""The checks after `domain` (of a machine whose address is given), `reachable` and `ready`."""
+"""The checks after `domain` (of a machine whose address is given), `reachable` and `ready`.
+
+`classic_models` comes after them, where there are some.
+"""
 
 VERSION_SOURCES = {
     "llama_cpp": ("/props", "build_info"),
@@ -77,17 +80,9 @@ def verify(
         ("reachable", waiter.reachable),
         ("ready", waiter.ready),
         *((name, _bounded_step(check, context)) for name, check in CHECKS),
+        *_classic_step(context),
     ]
-    done: list[Check] = []
-    failure: Failure | None = None
-    for name, step in steps:
-        if failure is not None:
-            reason = f'after "{next(c.name for c in done if c.status == "failed")}" failed'
-            done.append(Check(name, "skipped", 0.0, reason=reason))
-            continue
-        check, failure = _perform(name, step, server, waiter.boot)
-        done.append(check)
-        output.check(check)
+    done, failure = perform(steps, server, waiter.boot, output)
     receipt = Receipt(
         status="passed" if failure is None else "failed",
         endpoint_url=options.endpoint.url,
@@ -104,13 +99,33 @@ def verify(
         time_to_first_token_seconds=context.findings.time_to_first_token_seconds,
         tokens_per_second=context.findings.tokens_per_second,
         concurrency=context.findings.concurrency,
-        checks=tuple(done),
+        checks=done,
     )
+    return Verdict(output.scrubbed(receipt), status_of(failure))
+
+
+def perform(
+    steps: Iterable[tuple[str, Step]], server: LocalServer, boot: Boot, output: Output
+) -> tuple[tuple[Check, ...], Failure | None]:
+    """Do the steps in their order up to the first that fails; return all checks, and why it did."""
+    done: list[Check] = []
+    failure: Failure | None = None
+    for name, step in steps:
+        if failure is not None:
+            reason = f'after "{next(c.name for c in done if c.status == "failed")}" failed'
+            done.append(Check(name, "skipped", 0.0, reason=reason))
+            continue
+        check, failure = _perform(name, step, server, boot)
+        done.append(check)
+        output.check(check)
+    return tuple(done), failure
+
+
+def status_of(failure: Failure | None) -> ExitStatus:
+    """Return the exit status that the end of a verification means."""
     if failure is None:
-        status = ExitStatus.PASSED
-    else:
-        status = ExitStatus.NEVER_READY if failure.never_ready else ExitStatus.FAILED
-    return Verdict(output.scrubbed(receipt), status)
+        return ExitStatus.PASSED
+    return ExitStatus.NEVER_READY if failure.never_ready else ExitStatus.FAILED
 
 
 def _waiter(
@@ -131,7 +146,15 @@ def _waiter(
         report=output.progress,
         caller=Caller(cidrs, options.address_pages, options.stack) if cidrs else None,
         key_seconds=options.key_seconds,
+        classic=classic.Loading(client, options.classic).look if options.classic else None,
     )
+
+
+def _classic_step(context: Context) -> list[tuple[str, Step]]:
+    """Return the check of the classic models, where there are some."""
+    if not context.options.classic:
+        return []
+    return [("classic_models", lambda: classic.classic_models(context))]
 
 
 def _domain_step(options: Options, waiter: Waiter) -> list[tuple[str, Step]]:

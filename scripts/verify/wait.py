@@ -55,7 +55,8 @@ class Waiter:
     `components.launch.Probe`; `probe_path` None asks `/health` and, where that is 404,
     `/v1/models`. `report` gets a line every few seconds. `boot` tells how far the machine is;
     `caller`, where it is known who may connect, tells what to do about a connection that times
-    out. A right key that is refused is waited for another `key_seconds`.
+    out. A right key that is refused is waited for another `key_seconds`. `classic`, where there are
+    classic models, says which of them aren't there; it may raise `Failure`.
     """
 
     client: Client
@@ -68,6 +69,7 @@ class Waiter:
     report: Callable[[str], None]
     caller: Caller | None = None
     key_seconds: float = 0.0
+    classic: Callable[[], str] | None = None
     pause: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
@@ -90,6 +92,10 @@ class Waiter:
             deadline = Deadline(self.key_seconds)
             self._wait("ready", "the key to be accepted", self._look_accepted, deadline)
         return seen
+
+    def until(self, name: str, wanted: str, look: Callable[[], str | Pending]) -> str:
+        """Wait likewise until `look` returns what came."""
+        return self._wait(name, wanted, look, self.deadline)
 
     def _look_reachable(self) -> str | Pending:
         try:
@@ -114,8 +120,9 @@ class Waiter:
         if answer.status == self.loading_status:
             stage = self.boot.hear(_json(answer))
             what = "still loading" if stage is None else f"at {stage}"
+            lacking = "" if self.classic is None else self.classic()
             return Pending(
-                f"{what} (HTTP {answer.status} from {path})",
+                f"{what} (HTTP {answer.status} from {path})" + (lacking and f"; {lacking}"),
                 "wait longer (--wait-seconds), or look at the server's log",
             )
         refusal = self.client.refusal("GET", path, answer)

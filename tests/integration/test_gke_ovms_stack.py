@@ -6,21 +6,14 @@ order on one stack.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
 
 import checkout as checkouts
-import emulated_cloud
 import pytest
-from emulated_cloud import EmulatedCloud
-from fake_authority import make_authority
-from fake_gateway import FakeGateway
-from fake_google_apis import TOKEN, Asked, FakeApis, Reply
-from fake_kubernetes import FakeKubernetes
+from fake_google_apis import TOKEN
+from gke_stack import BASE, SHARED, STACK, URL, Stack, opened
 
 from emulator.gcp import gke
 from emulator.gcp.cloud import Cloud
@@ -31,83 +24,11 @@ from scripts.bootstrap.pulumi_cli import Cli
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-STACK = "gke-ovms"
-BASE = "llm-endpoint-gke-ovms"
-CLUSTER = f"projects/a-project/locations/europe-west4-a/clusters/{BASE}"
-SHARED = "projects/a-project/locations/europe-west4-a/clusters/shared"
-URL = f"https://gateway.{BASE}.svc.cluster.local"
-
-
-@dataclass(frozen=True)
-class Stack:
-    """The stack, its cloud, and the cluster that the cloud's clusters are."""
-
-    cloud: EmulatedCloud
-    cluster: FakeKubernetes
-    beside: dict[str, set[str]] = field(default_factory=dict)
-    """What the cloud had when something was last deleted in the cluster, by that."""
-
-    def configure(self, **values: str) -> None:
-        self.cloud.configure(STACK, **values)
-
-    def forget(self, *keys: str) -> None:
-        for key in keys:
-            self.cloud.good("config", "rm", f"llm-endpoint:{key}", "--stack", STACK)
-
-    def up(self) -> str:
-        return self.cloud.up(STACK).stdout
-
-    def outputs(self) -> dict[str, Any]:
-        return self.cloud.outputs(STACK)
-
-    def no_changes(self) -> None:
-        self.cloud.good("preview", "--expect-no-changes", "--stack", STACK)
-
-    def replicas(self, kind: str = "StatefulSet", name: str = "chat") -> int:
-        return self.cluster.objects(kind)[name]["spec"]["replicas"]
-
-    def pool(self) -> dict[str, Any]:
-        (made,) = [
-            made
-            for identity, made in self.cloud.resources().items()
-            if identity.endswith(f"/nodePools/{BASE}")
-        ]
-        return dict(made["inputs"])
-
-    def note(self, change: str) -> None:
-        if change.startswith("DELETE"):
-            self.beside[change] = set(self.cloud.resources())
-
-
-def told(cloud: EmulatedCloud, asked: Asked) -> Reply:
-    """What GKE's API says of a cluster of the cloud."""
-    made = cloud.resources().get(asked.path.partition("/v1/")[2])
-    if made is None:
-        return 404, {"error": {"code": 404, "message": "Not found", "status": "NOT_FOUND"}}
-    return 200, {**made["inputs"], **made["added"]}
-
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp(STACK)
-    authority = make_authority(folder)
-    made = emulated_cloud.make(folder, "203.0.113.7")
-    with (
-        FakeKubernetes(authority.context(), authority.path, TOKEN) as cluster,
-        FakeGateway(cluster, folder) as gateway,
-        FakeApis() as google,
-    ):
-        cluster.reach = gateway.reach
-        # The cluster's DNS name has a certificate that the system trusts.
-        extra = {**google.environment, "SSL_CERT_FILE": str(authority.path)}
-        cloud = dataclasses.replace(made, extra=extra)
-        for path in (CLUSTER, SHARED):
-            google.on(f"container/v1/{path}", lambda asked: told(cloud, asked))
-        (folder / "cloud" / "kubernetes.json").write_text(cluster.settings(), encoding="utf-8")
-        cloud.good("stack", "init", STACK)
-        stack = Stack(cloud, cluster)
-        cluster.looks_on = stack.note
-        yield stack
+    with opened(tmp_path_factory.mktemp(STACK)) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +73,7 @@ def test_what_serves_has_answered_by_a_port_forward_with_a_key(serving: Stack):
 
 
 def test_exactly_the_keys_are_secret_outputs(serving: Stack):
-    shown = json.loads(serving.cloud.good("stack", "output", "--json", "--stack", STACK).stdout)
-    assert {n for n, value in shown.items() if value == "[secret]"} == {"api_key", "api_keys"}
+    assert serving.secret_outputs() == {"api_key", "api_keys"}
 
 
 def test_no_key_lies_open_in_the_state_and_none_at_all_in_the_cluster(serving: Stack):
@@ -215,8 +135,7 @@ def test_what_is_unparked_is_the_same_endpoint_and_takes_another_key_by_the_way(
 
 
 def test_destroy_takes_the_cluster_down_from_the_inside_and_leaves_nothing(serving: Stack):
-    serving.beside.clear()
-    serving.cloud.good("destroy", "--yes", "--skip-preview", "--stack", STACK)
+    serving.destroy()
     assert serving.cloud.resources() == {}
     assert serving.cluster.names() == set()
     assert "DELETE Service gateway" in serving.beside
@@ -273,6 +192,6 @@ def test_an_up_that_was_killed_in_the_cluster_is_taken_up_again(shared: Stack):
 
 
 def test_a_cluster_that_was_there_before_stays_and_keeps_nothing_of_ours(shared: Stack):
-    shared.cloud.good("destroy", "--yes", "--skip-preview", "--stack", STACK)
+    shared.destroy()
     assert shared.cloud.resources().keys() == {SHARED}
     assert shared.cluster.names() == set()

@@ -13,6 +13,7 @@ import pytest
 from cluster.api import Api, Object
 from cluster.node import HollowNode
 from cluster.plane import ControlPlane
+from cluster.rewriting import rewritten
 from pods.deployed import (
     ALL,
     BALANCED,
@@ -72,31 +73,6 @@ def quota(namespace: str, **hard: str) -> Object:
         "metadata": {"name": "room", "namespace": namespace},
         "spec": {"hard": hard},
     }
-
-
-def rewritten(declared: object, live: object, path: str = "") -> list[str]:
-    """Return what of `declared` the server has as something else."""
-    if isinstance(declared, dict):
-        entries = cast("Object", declared)
-        kept = cast("Object", live) if isinstance(live, dict) else {}
-        return [
-            said
-            for key, value in entries.items()
-            # What is written there is read elsewhere, and an empty field is left out.
-            if key != "stringData" and value not in ({}, [])
-            for said in rewritten(value, kept.get(key), f"{path}.{key}")
-        ]
-    if isinstance(declared, list):
-        pieces = cast("list[object]", declared)
-        found = cast("list[object]", live) if isinstance(live, list) else []
-        if len(found) != len(pieces):
-            return [f"{path}: {declared!r} is {live!r}"]
-        return [
-            said
-            for number, (one, other) in enumerate(zip(pieces, found, strict=True))
-            for said in rewritten(one, other, f"{path}[{number}]")
-        ]
-    return [] if declared == live else [f"{path}: {declared!r} is {live!r}"]
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -37,7 +37,7 @@ from pods.nodes import gke_daemon, pool_node, system_node
 from pods.policies import Policies, stranger
 
 from components.rendering.kubernetes import names
-from machine.pod.park import ANNOTATION
+from machine.pod.workloads import ANNOTATION
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 

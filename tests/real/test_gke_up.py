@@ -20,7 +20,7 @@ from fake_google_apis import TOKEN
 from pods.deployed import CRON_JOB, JOB, STATEFUL_SET
 from pods.stack import ADDRESS, CLIENT, NAMESPACE, OTHER_CLIENT, STACK, Stack, deployed_stack
 
-from machine.pod.park import ANNOTATION
+from machine.pod.workloads import ANNOTATION
 
 pytestmark = [
     pytest.mark.real,

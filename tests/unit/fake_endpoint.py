@@ -36,6 +36,7 @@ class Exchange:
     headers: dict[str, str]
     body: Any
     handler: BaseHTTPRequestHandler = field(repr=False)
+    data: bytes = b""
 
     @property
     def authorization(self) -> str:
@@ -211,14 +212,16 @@ def _handler(endpoint: FakeEndpoint) -> type[BaseHTTPRequestHandler]:
         def _any(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             data = self.rfile.read(length)
+            kind = self.headers.get("Content-Type") or ""
             endpoint.answer(
                 Exchange(
                     endpoint=endpoint,
                     method=self.command,
                     path=self.path,
                     headers={name.lower(): value for name, value in self.headers.items()},
-                    body=json.loads(data) if data else None,
+                    body=None if not data or "octet" in kind else json.loads(data),
                     handler=self,
+                    data=data,
                 )
             )
 

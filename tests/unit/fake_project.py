@@ -78,7 +78,7 @@ class FakeProject:
         self.configure()
 
     def _services(self, asked: Asked) -> tuple[int, object]:
-        every = ("compute", "secretmanager", "iam", "dns", "cloudresourcemanager")
+        every = ("compute", "secretmanager", "iam", "dns", "cloudresourcemanager", "storage")
         states = {one: "DISABLED" if one in self.disabled else "ENABLED" for one in every}
         services = [
             {"name": f"projects/123/services/{one}.googleapis.com", "state": state}

@@ -68,6 +68,7 @@ def stdout(name: str, inputs: Mapping[str, object]) -> str:
     return {
         "gke-ovms-ca": json.dumps({"certificate": CERTIFICATE, "key": CA_KEY}),
         "gke-ovms-scale": '{"chat": 1}',
+        "gke-ovms-chat-rest": '["chat"]',
         "gke-ovms-verification": json.dumps(RECEIPT),
     }[name]
 

@@ -9,6 +9,7 @@ plugin computes, which is not known in a preview.
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ SECRET = "1b47061264138c4ac30d75fd1eb44270"
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 CLUSTER_CA = "cGVt"
 """Base64 of what stands for the PEM of a cluster's CA."""
+ACCOUNT_KEY = '{"type": "service_account", "private_key": "the-private-key-of-the-account"}'
+"""The file of a service account's key, which Google hands out as Base64."""
 FOUND_CLUSTER: dict[str, object] = {
     "id": "the-found-cluster",
     "enableAutopilot": False,
@@ -131,9 +134,18 @@ def _computed(token: str, name: str, inputs: Mapping[str, object]) -> dict[str, 
     link = f"https://cloud.test/{kind}/{name}"
     account = f"{inputs.get('accountId')}@{inputs.get('project')}.iam.gserviceaccount.com"
     of_kind: dict[str, dict[str, object]] = {
-        "Account": {"email": account, "member": f"serviceAccount:{account}"},
+        "Account": {
+            "email": account,
+            "member": f"serviceAccount:{account}",
+            "name": f"projects/{inputs.get('project')}/serviceAccounts/{account}",
+        },
         "Address": {"address": "198.51.100.7"},
+        "Bucket": {
+            "url": f"gs://{inputs.get('name')}",
+            "timeCreated": "2026-11-21T14:00:00.000Z",
+        },
         "GlobalAddress": {"address": "198.51.100.8"},
+        "Key": {"privateKey": base64.b64encode(ACCOUNT_KEY.encode()).decode()},
         "Cluster": {
             "endpoint": "203.0.113.9",
             "masterAuth": {"clusterCaCertificate": CLUSTER_CA},

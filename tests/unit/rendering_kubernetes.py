@@ -7,14 +7,18 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
+from components.engines import ovms_classic
 from components.engines.llama_cpp import LlamaCppOptions, launch
 from components.launch import Accelerator, Capability, Form, Launch, Probe, Slot
+from components.models.registry import RegistryModel, parse_registry_url
 from components.rendering.kubernetes.plan import (
     Expose,
     ModelForm,
     PodPlan,
     PodResources,
     PodServer,
+    Registry,
+    RegistryAccess,
     SupportImages,
     Taint,
 )
@@ -105,12 +109,41 @@ FULL = replace(
 LLAMA_CPP = replace(
     PLAIN, servers=(llama_cpp_server("owner/repo:quants/model-Q4_K_M.gguf"),), spot=False
 )
+CLASSIC = replace(
+    CHAT,
+    name="models",
+    launch=ovms_classic.launch({"resnet50": [1, 2], "bert": [3]}, 2),
+    model="bert@3 resnet50@1 resnet50@2",
+    form=ModelForm.CLASSIC,
+    resources=PodResources(2, 4 * GIB),
+    disk_gb=20,
+    models=(RegistryModel("bert", 3), RegistryModel("resnet50", 1), RegistryModel("resnet50", 2)),
+)
+GOOGLES = "gs://my-models/prod"
+S3 = "s3://my-models?endpoint=https://storage.example.org"
+
+
+def with_registry(url: str, access: RegistryAccess, *servers: PodServer) -> PodPlan:
+    registry = Registry(parse_registry_url(url), access)
+    return replace(PLAIN, servers=servers, registry=registry)
+
+
+REGISTRY = with_registry(
+    GOOGLES,
+    RegistryAccess.WORKLOAD_IDENTITY,
+    replace(CHAT, model="registry:qwen3-8b@2"),
+    EMBEDDINGS,
+    CLASSIC,
+)
 PLANS = {
     "plain": PLAIN,
     "balanced": BALANCED,
     "full": FULL,
     "llama_cpp": LLAMA_CPP,
     "parked": replace(FULL, parked=True),
+    "registry": REGISTRY,
+    "registry by key": with_registry(GOOGLES, RegistryAccess.KEY, CHAT, CLASSIC),
+    "registry by secret": with_registry(S3, RegistryAccess.SECRET, CHAT, CLASSIC),
 }
 
 
@@ -122,6 +155,17 @@ def rendered(name: str) -> RenderedObjects:
 def objects(name: str | PodPlan) -> list[Object]:
     made = render(name) if isinstance(name, PodPlan) else rendered(name)
     return cast("list[Object]", list(made.objects))
+
+
+_ONCE: dict[str, list[Object]] = {}
+
+
+def objects_once(plan: PodPlan) -> list[Object]:
+    """The objects of `plan`, rendered once: every module of the pods is read for them."""
+    key = repr(plan)
+    if key not in _ONCE:
+        _ONCE[key] = objects(plan)
+    return _ONCE[key]
 
 
 def kinds(found: list[Object], kind: str) -> dict[str, Object]:

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from fake_machine import KEY, Machine, make_machine
+from fake_machine import KEY, Machine, make_machine, write_program
 
-from scripts.bootstrap.exported import Exported, read
+from scripts.bootstrap.exported import Exported, Operation, Resource, read
 
 BOOT = "gcp:my-project/europe-west4-a/llm-endpoint-cpu-vm"
 URL = "https://203.0.113.7"
@@ -95,6 +95,60 @@ def protected_disk(machine: Machine) -> None:
         {"urn": "urn:pulumi:cpu-vm::llm-endpoint::pulumi:pulumi:Stack::s"},
         {"urn": urn, "protect": True},
     )
+
+
+LISTS = """\
+import json, os, pathlib
+asked = {name: os.environ.get(name) for name in ("LLM_ENDPOINT_REGISTRY", "AWS_SECRET_ACCESS_KEY")}
+pathlib.Path("asked.json").write_text(json.dumps(asked))
+print(json.dumps({"models": [{"model": "resnet50@1"}]}))
+"""
+
+
+def registry(machine: Machine, *models: str) -> None:
+    """A stack with a registry that lists resnet50@1, and should have `models`."""
+    machine.put_stack("model-registry")
+    (machine.root / "stacks" / "model_registry.yaml").touch()
+    write_program(machine.root / "scripts" / "model_registry" / "__main__.py", LISTS)
+    machine.put_outputs(
+        registry="gs://models",
+        models=models,
+        verification={"status": "passed", "models": [{"model": "resnet50@1"}]},
+    )
+
+
+def test_up_of_a_registry_says_what_to_type_next_and_verifies_no_endpoint(machine: Machine):
+    registry(machine, "resnet50@1")
+    up = machine.run("scripts/up", "model-registry")
+    assert up.returncode == 0, up.stderr
+    assert machine.verifications == []
+    asked = json.loads((machine.root / "asked.json").read_text(encoding="utf-8"))
+    assert asked["LLM_ENDPOINT_REGISTRY"] == "gs://models"
+    assert "config set registry gs://models --stack gke-ovms" in up.stdout
+    assert "resnet50@1" in up.stdout
+    assert KEY not in up.stdout + up.stderr
+
+
+def test_up_of_a_registry_that_has_lost_a_model_fails_with_its_name(machine: Machine):
+    registry(machine, "resnet50@1", "resnet50@2")
+    up = machine.run("scripts/up", "model-registry")
+    assert up.returncode == 1
+    assert "gs://models lacks resnet50@2, which somebody has taken out of it" in up.stderr
+    assert "next: python -m scripts.model_registry push" in up.stderr
+
+
+def test_down_of_a_kept_bucket_says_how_it_goes_and_what_bills(machine: Machine):
+    machine.put_stack("model-registry")
+    bucket = {
+        "urn": "urn:pulumi:x::llm-endpoint::gcp:storage/bucket:Bucket::model-registry-bucket",
+        "type": "gcp:storage/bucket:Bucket",
+        "protect": True,
+    }
+    machine.put_resources(bucket)
+    down = machine.run("scripts/down", "model-registry")
+    assert down.returncode == 0, down.stderr
+    assert "--exclude-protected" in "".join(machine.pulumi_calls)
+    assert "config set keep_data false --stack model-registry" in down.stdout
 
 
 def test_down_leaves_what_keep_data_protects_and_says_that_it_bills(machine: Machine):
@@ -195,3 +249,39 @@ def test_a_stack_is_configured_where_its_plugins_can_t_be_had(machine: Machine):
     preview = machine.run("scripts/pulumi", "preview", "--stack", "cpu-vm")
     assert preview.returncode == 1
     assert "gcp 9.7.0" in preview.stderr
+
+
+def test_a_bucket_that_a_killed_pulumi_was_making_by_a_command_is_named():
+    inputs: dict[str, object] = {
+        "create": "make",
+        "delete": "unmake",
+        "environment": {"LLM_ENDPOINT_REGISTRY": "s3://models"},
+    }
+    made: Resource = {"urn": "urn::x", "type": "command:local:Command", "inputs": inputs}
+    pending: list[Operation] = [{"type": "creating", "resource": made}]
+    assert read({"deployment": {"pending_operations": pending}}).unfinished == (
+        "bucket s3://models",
+    )
+    without = {name: value for name, value in inputs.items() if name != "delete"}
+    pending = [{"type": "creating", "resource": {**made, "inputs": without}}]
+    assert read({"deployment": {"pending_operations": pending}}).unfinished == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "keeps"),
+    [
+        ("gcp:storage/bucket:Bucket", {}, True),
+        (
+            "command:local:Command",
+            {"delete": "unmake", "environment": {"LLM_ENDPOINT_REGISTRY": "s3://models"}},
+            True,
+        ),
+        ("gcp:compute/disk:Disk", {"name": "x"}, False),
+    ],
+)
+def test_a_protected_bucket_is_told_from_a_protected_disk(
+    kind: str, inputs: dict[str, object], keeps: bool
+):
+    kept: Resource = {"urn": "urn::x", "type": kind, "inputs": inputs, "protect": True}
+    assert read({"deployment": {"resources": [kept]}}).keeps_bucket is keeps
+    assert not read({"deployment": {"resources": [{**kept, "protect": False}]}}).keeps_bucket

@@ -98,3 +98,44 @@ def test_a_cluster_that_keeps_its_data_goes_on_billing():
     assert "What goes on billing: cluster fee, system node." in said
     assert "config set keep_data false --stack gke-ovms, scripts/up gke-ovms, then" in said
     assert "the rest does not" not in said
+
+
+REGISTRY: dict[str, object] = {
+    "state": "serving",
+    "endpoint_url": None,
+    "openai_base_url": None,
+    "registry": "s3://models?endpoint=https://s3.example.org&region=r",
+    "models": ["resnet50@1", "resnet50@2"],
+    "verification": {"status": "passed"},
+    "billing": [{"resource": "a bucket", "running": True, "parked": True}],
+}
+
+
+def test_a_registry_says_what_to_type_to_serve_from_it():
+    said = closing(REGISTRY)
+    quoted = shlex.quote(str(REGISTRY["registry"]))
+    assert "models:   resnet50@1, resnet50@2\n" in said
+    lines = [line.strip() for line in said.splitlines() if "config set" in line]
+    assert lines == [
+        f"scripts/pulumi config set registry {quoted} --stack gke-ovms",
+        "scripts/pulumi config set registry_key_id --secret --stack gke-ovms",
+        "scripts/pulumi config set registry_secret_key --secret --stack gke-ovms",
+        "scripts/pulumi config set classic_models 'resnet50@1 resnet50@2' --stack gke-ovms",
+    ]
+    assert "parked" not in said
+    assert "curl" not in said
+
+
+def test_an_empty_registry_says_how_to_fill_it_and_googles_asks_for_no_access_key():
+    empty = closing({**REGISTRY, "models": [], "registry": "gs://b"})
+    assert 'scripts/pulumi config set uploads "NAME@1=FOLDER" --stack local' in empty
+    assert "registry_key_id" not in closing({**REGISTRY, "registry": "gs://b"})
+
+
+def test_a_kept_bucket_is_deleted_by_way_of_another_up():
+    said = summary.what_bills(
+        ["a bucket"], all_gone=True, stack="x", pulumi="p", kept=["x-bucket"], with_bucket=True
+    )
+    assert "x is down but for what is protected (keep_data): x-bucket." in said
+    assert "p config set keep_data false --stack x, scripts/up x, then scripts/down x" in said
+    assert "unprotect" not in said

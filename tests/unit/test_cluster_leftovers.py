@@ -143,7 +143,7 @@ def test_what_lies_elsewhere_is_of_another_cluster(
     put(google, "forwardingRules", "regions/europe-west4", rule)
     said = told(google, capsys)
     assert "forwarding rule a123" in said
-    assert "another cluster in the project with a namespace llm?" in said
+    assert "another cluster in the project with the namespace llm?" in said
 
 
 def test_every_page_is_looked_at(google: FakeApis, capsys: pytest.CaptureFixture[str]):
@@ -163,6 +163,20 @@ def test_google_that_does_not_tell_is_said_to_be_that(
     assert told(google, capsys, status=1) == (
         "note: whether disks or forwarding rules are left can't be told: HTTP 403: no permission\n"
     )
+
+
+def test_two_namespaces_are_looked_through_at_once(
+    google: FakeApis, capsys: pytest.CaptureFixture[str]
+):
+    ours = [disk("pvc-a", "llm"), disk("pvc-b", "colab-llm-cpu"), disk("pvc-c", "web")]
+    put(google, "disks", "zones/europe-west4-a", *ours)
+    more = ("--namespace", "colab-llm-cpu")
+    text = told(google, capsys, *more)
+    assert text.startswith("Left of the namespaces llm and colab-llm-cpu in Compute Engine")
+    assert ("disk pvc-a" in text, "disk pvc-b" in text, "disk pvc-c" in text) == (True, True, False)
+    google.on(KINDS["disks"], (200, {"items": {}}))
+    nothing = "Nothing is left of the namespaces llm and colab-llm-cpu in Compute Engine.\n"
+    assert told(google, capsys, *more) == nothing
 
 
 def resource(kind: str, **more: Any) -> Any:

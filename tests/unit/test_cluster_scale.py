@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from fake_authority import make_authority
-from fake_cluster import SETS, TOKEN, FakeCluster
+from fake_cluster import NAMESPACE, SETS, TOKEN, FakeCluster
 from fake_google_apis import FakeApis, refusal
 
 from scripts.gke.api import ClusterApi, ClusterError
 from scripts.gke.clusters import access_of
 from scripts.gke.parked import ANNOTATION, last_parked
-from scripts.gke.scale import ScaleError, Wanted, main, parse, scale
+from scripts.gke.scale import WOKEN, ScaleError, Wanted, main, parse, scale
 
 SET = f"{SETS}/chat"
 CHAT = f"{SET}/scale"
@@ -64,6 +64,16 @@ def test_a_set_that_has_just_been_made_is_waited_for():
     assert patches(cluster) == [{"spec": {"replicas": 1}}]
 
 
+def test_what_is_no_stateful_set_says_its_kind():
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/colab-runtime"
+    wanted = parse('{"colab-runtime": {"replicas": 1, "most": null, "kind": "Deployment"}}')
+    with FakeCluster(objects={path: {}, f"{path}/scale": sized(0)}) as cluster:
+        scale(ClusterApi(cluster.access, cluster.environment), NAMESPACE, wanted)
+    asked = [(method, where) for method, where, _ in cluster.asked]
+    assert asked == [("GET", f"{path}/scale"), ("PATCH", path), ("PATCH", f"{path}/scale")]
+    assert list(cluster.asked[1][2]["metadata"]["annotations"]) == [WOKEN]
+
+
 def test_a_set_that_is_not_there_ends_the_patience():
     with FakeCluster() as cluster:
         api = ClusterApi(cluster.access, cluster.environment)
@@ -92,7 +102,17 @@ def test_the_output_is_one_line_that_load_does_not_change(capsys: pytest.Capture
     assert lines == ['{"chat": 1}\n'] * 2
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"chat": {"replicas": -1}}', '{"chat": {"most": 1}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"chat": {"replicas": -1}}',
+        '{"chat": {"most": 1}}',
+        '{"chat": {"replicas": 1, "kind": "Pod"}}',
+        '{"chat": {"replicas": 1, "kind": 1}}',
+    ],
+)
 def test_counts_that_are_none_are_refused(text: str):
     with pytest.raises(ScaleError, match="LLM_ENDPOINT_SCALE"):
         parse(text)
@@ -120,10 +140,11 @@ def google() -> Iterator[FakeApis]:
         yield google
 
 
-def asked_by(google: FakeApis, *names: str) -> str:
+def asked_by(google: FakeApis, *names: str, kind: str = "StatefulSet") -> str:
     # The fake API servers know one token.
     assert google.environment["GOOGLE_OAUTH_ACCESS_TOKEN"] == TOKEN
-    return last_parked("my-project", "europe-west4-a", "mine", "llm", names, google.environment)
+    place = ("my-project", "europe-west4-a", "mine", "llm")
+    return last_parked(*place, names, google.environment, kind=kind)
 
 
 def test_the_last_of_the_moments_counts(google: FakeApis, tmp_path: Path):
@@ -140,6 +161,11 @@ def test_the_last_of_the_moments_counts(google: FakeApis, tmp_path: Path):
         assert asked_by(google, "chat", "embeddings") == "2026-11-21T10:05:00Z"
         assert asked_by(google, "chat", "new") == "2026-11-21T10:00:00Z"
         assert asked_by(google, "new") == ""
+        assert asked_by(google, "chat", kind="Deployment") == ""
+        cluster.objects[f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/chat"] = found[
+            f"{SETS}/chat"
+        ]
+        assert asked_by(google, "chat", kind="Deployment") == "2026-11-21T10:00:00Z"
     assert asked_by(google, "chat") == ""
 
 

@@ -103,6 +103,12 @@ def value(seen: Run, option: str) -> str:
     return found[found.index(option) + 1]
 
 
+def test_classic_models_are_verified_too():
+    assert value(deployed(arguments, classic=["sum@1", "sum@2"]), "--classic") == "sum@1,sum@2"
+    for none in ({}, {"classic": []}):
+        assert "--classic" not in words(deployed(arguments, **none))
+
+
 def test_what_is_known_late_and_what_is_long_goes_by_environment():
     seen = deployed(machine)
     assert value(seen, "--ca-env") == "LLM_ENDPOINT_CA"

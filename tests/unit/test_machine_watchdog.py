@@ -8,7 +8,7 @@ from annotated_types import Le
 from fake_google import FakeGoogle, Fault
 from fake_world import FakeMachine, fake_machine
 
-from components.settings.base import Settings
+from components.settings.base import EndpointSettings
 from machine.commands import Result
 from machine.status import State
 from machine.watchdog import (
@@ -80,7 +80,7 @@ def test_the_first_look_after_a_damaged_file_begins_the_count_anew():
 def test_a_machine_that_does_not_get_ready_stops_once_nobody_waits_for_it():
     (waits,) = (
         limit.le
-        for limit in Settings.model_fields["ready_minutes"].metadata
+        for limit in EndpointSettings.model_fields["ready_minutes"].metadata
         if isinstance(limit, Le)
     )
     assert waits == LEAST_BOOT_MINUTES

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from components.catalogue.gcp import find_machine_type
-from components.catalogue.gke import NodeRoom
+from components.catalogue.gke import NodeRoom, for_pods
 from components.models.reference import parse_model_reference
 from components.sizing.pod_changes import Pool, after
 from components.sizing.pod_fit import PoolProblem, model_shortfall, nodes_for, pool_shortfall
-from components.sizing.pod_tuning import PodsWanted
+from components.sizing.pod_tuning import Neighbour, PodsWanted, chat_room
 
 C3 = "c3-standard-22"
 QWEN = "OpenVINO/Qwen3-8B-int4-ov"
@@ -214,3 +214,33 @@ def test_a_cache_that_one_request_does_not_find_room_in_could_be_larger_or_in_8_
     assert short is not None
     assert "a request of 32768 tokens takes at least 4.5 GB of KV cache in f16" in short.said
     assert {"kv_type u8", "kv_cache_gb 5"} <= {change.words for change in short.changes}
+
+
+NOTEBOOKS = Neighbour("notebooks", NodeRoom(20, 64), (("notebooks", "0"),))
+
+
+def test_what_stands_beside_the_pods_needs_room_and_makes_none_of_them_smaller():
+    alone, beside = wanted(), wanted(neighbours=(NOTEBOOKS,))
+    machine = find_machine_type(C3)
+    assert chat_room(machine, alone) == chat_room(machine, beside)
+    problem = refused(beside)
+    assert "1 pod of 21 processors and 77 GB and notebooks of 20 processors" in problem.said
+    assert words(problem) == ["max_nodes 2", "notebooks 0"]
+    assert pool(beside, max_nodes=2) is None
+
+
+def test_a_pod_that_is_large_enough_is_offered_a_place_beside_something_else():
+    problem = refused(wanted(neighbours=(NOTEBOOKS,)), "c3-standard-44")
+    assert "pod_cpus 23 and pod_memory_gb 96 for each pod" in words(problem)
+    apart = refused(wanted(replicas=2, neighbours=(NOTEBOOKS,)), max_nodes=2)
+    assert "pod_cpus 10 and pod_memory_gb 38 for each pod" in words(apart)
+
+
+def test_no_machine_is_offered_that_lacks_room_for_what_stands_beside():
+    asked = wanted("OpenVINO/Some-70B-int4-ov", neighbours=(NOTEBOOKS,))
+    short = model_shortfall(find_machine_type("n2-highcpu-32"), asked, 2)
+    assert short is not None
+    machines = [one.value for one in short.changes if one.key == "node_machine_type"]
+    rooms = [for_pods(found) for name in machines if (found := find_machine_type(str(name)))]
+    assert rooms
+    assert all(room.cpus >= 20 and room.memory_gb >= 64 for room in rooms)

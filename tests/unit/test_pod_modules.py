@@ -17,7 +17,8 @@ def test_machines_carry_nothing_of_pods():
 
 
 @pytest.mark.parametrize(
-    "module", ["machine.pod.model", "machine.pod.packages", "machine.pod.park"]
+    "module",
+    ["machine.pod.model", "machine.pod.packages", "machine.pod.park", "machine.pod.park_runtime"],
 )
 def test_what_begins_in_a_pod_needs_the_standard_library_alone(tmp_path: Path, module: str):
     for path, file in imported([module]).items():

@@ -174,3 +174,13 @@ def test_how_many_pods_there_will_be_is_noted_where_no_file_says_it(
 ):
     assert render.rendered("gke-ovms", given)
     assert f"note: replicas: {counts}: set by up, not in the files" in capsys.readouterr().err
+
+
+def test_a_runtime_has_a_folder_of_its_own_and_its_bucket_is_said_to_be_the_projects(
+    stacks: Path, capsys: pytest.CaptureFixture[str]
+):
+    found = render.rendered("gke-colab", {"runtime_replicas": "0"})
+    assert {path.partition("/")[0] for path in found} == {"kubernetes", "kubernetes-runtime"}
+    noted = capsys.readouterr().err
+    assert "replicas: chat 1, colab-runtime 0: set by up" in noted
+    assert "gcp:project is not set: rendered as for my-project, which names the bucket" in noted

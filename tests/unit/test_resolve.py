@@ -8,6 +8,7 @@ import pytest
 from fake_google_apis import FakeApis, refusal
 from fake_registry import FakeRegistry
 
+from scripts.resolve import __main__ as resolving
 from scripts.resolve.__main__ import main
 from scripts.resolve.boot_images import family_of
 
@@ -125,6 +126,33 @@ def test_a_tag_that_is_not_there_asks_for_another_one(stack: Stack):
         tagged = f"{registry.host}/owner/engine:none"
         assert stack.resolve("--has-machine", container_image=tagged) is None
     assert "has no such tag\nnext: scripts/pulumi config set container_image" in stack.said
+
+
+def test_the_runtime_s_image_gets_its_digest_pinned_or_one_s_own(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+):
+    with FakeRegistry() as registry:
+        digest = registry.publish("owner/cpu-runtime:release-1")
+        tagged = f"{registry.host}/owner/cpu-runtime:release-1"
+        assert stack.resolve(name="gke-colab", runtime_image=tagged) == {
+            "runtime_image": f"{tagged}@{digest}"
+        }
+        monkeypatch.setattr(resolving, "pinned_colab_image", lambda: tagged)
+        assert stack.resolve(name="gke-colab") == {"runtime_image": f"{tagged}@{digest}"}
+        monkeypatch.setattr(resolving, "pinned_colab_image", lambda: f"{tagged}@{digest}")
+        assert stack.resolve(name="gke-colab") == {}
+
+
+def test_the_pinned_runtime_s_image_stays_a_tag_where_its_registry_does_not_tell(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+):
+    with FakeRegistry() as registry:
+        registry.broken = 503
+        tagged = f"{registry.host}/owner/cpu-runtime:release-1"
+        monkeypatch.setattr(resolving, "pinned_colab_image", lambda: tagged)
+        assert stack.resolve(name="gke-colab") == {}
+        assert stack.said.startswith("note: the runtime's image stays a tag: runtime_image is")
+        assert stack.resolve(name="gke-colab", runtime_image=tagged) is None
 
 
 def test_a_program_without_containers_records_nothing(stack: Stack, google: FakeApis):

@@ -3,6 +3,7 @@
 import pytest
 
 from components.settings import ConfigurationError, LocalSettings, load
+from components.settings.base import EndpointSettings
 from stacks import PROGRAMS, choose
 
 DEFAULTS = {"model": "builtin:stand-in"}
@@ -134,8 +135,10 @@ def test_a_programs_own_defaults_are_valid(program):
         "gcp:project": "my-project",
         "gcp:zone": "europe-west4-a",
         **({"allowed_cidrs": "203.0.113.7/32"} if program.name in {"cpu-vm", "gpu-vm"} else {}),
+        **({"gcp:region": "europe-west4"} if program.name == "model-registry" else {}),
     }
-    assert program.settings(asked).model
+    settings = program.settings(asked)
+    assert not isinstance(settings, EndpointSettings) or settings.model
 
 
 def test_the_stacks_name_chooses_the_program_unless_the_key_does():
@@ -154,5 +157,6 @@ def test_an_unknown_program_is_refused_with_the_list(raw, stack, said):
     with pytest.raises(ConfigurationError) as caught:
         choose(raw, stack)
     assert said in str(caught.value)
-    assert "the programs are cpu-vm, gke-ovms, gpu-vm, local" in str(caught.value)
+    assert f"the programs are {', '.join(sorted(PROGRAMS))}" in str(caught.value)
+    assert {"cpu-vm", "gke-ovms", "gpu-vm", "local", "model-registry"} <= PROGRAMS.keys()
     assert "next: scripts/pulumi config set program local" in str(caught.value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.rendering.kubernetes.manifests import Manifest, config_map, digest
+from components.rendering.kubernetes.manifests import InNamespace, Manifest, config_map, digest
 from components.rendering.kubernetes.names import (
     CODE,
     GATEWAY_MODULE,
@@ -17,6 +17,8 @@ from components.rendering.kubernetes.names import (
     LOCKS,
     MODEL_MODULE,
     PARK_MODULE,
+    REGISTRY_LOCK,
+    REGISTRY_MODULE,
     REQUIREMENTS,
 )
 from components.rendering.kubernetes.plan import PodPlan
@@ -31,12 +33,20 @@ LOCK_MOUNT = Mount("requirements", LOCKS)
 def code_objects(plan: PodPlan) -> list[Manifest]:
     """Return the ConfigMaps that the pods of `plan` run from."""
     parking = [] if plan.idle_minutes is None else [PARK_MODULE]
-    modules = imported([MODEL_MODULE, GATEWAY_MODULE, *parking])
-    texts = {_key(path): file.read_text(encoding="utf-8") for path, file in modules.items()}
+    registry = [] if plan.registry is None else [REGISTRY_MODULE]
+    locks = [LOCK] if plan.registry is None else [LOCK, REGISTRY_LOCK]
+    texts = {name: _lock(name) for name in locks}
     return [
-        config_map(plan, CODE, texts, of="llm-endpoint"),
-        config_map(plan, REQUIREMENTS, {LOCK: _lock()}, of="llm-endpoint"),
+        modules_object(plan, MODEL_MODULE, GATEWAY_MODULE, *registry, *parking),
+        config_map(plan, REQUIREMENTS, texts, of="llm-endpoint"),
     ]
+
+
+def modules_object(plan: InNamespace, *modules: str) -> Manifest:
+    """Return the ConfigMap of `modules` and all of ours that they import."""
+    files = imported(modules)
+    texts = {_key(path): file.read_text(encoding="utf-8") for path, file in files.items()}
+    return config_map(plan, CODE, texts, of="llm-endpoint")
 
 
 def code_volume(*modules: str) -> dict[str, object]:
@@ -46,14 +56,14 @@ def code_volume(*modules: str) -> dict[str, object]:
 
 
 def lock_volume() -> dict[str, object]:
-    """Return the volume of the lock."""
+    """Return the volume of the locks."""
     return {"name": LOCK_MOUNT.volume, "configMap": {"name": REQUIREMENTS}}
 
 
-def code_digest(modules: Sequence[str], *configuration: str) -> str:
+def code_digest(modules: Sequence[str], *configuration: str, lock: str = LOCK) -> str:
     """Return the sha256 of what `modules` run: all of ours, the lock, and `configuration`."""
     files = {path: file.read_text(encoding="utf-8") for path, file in imported(modules).items()}
-    return digest([files, _lock(), configuration])
+    return digest([files, _lock(lock), configuration])
 
 
 def _key(path: str) -> str:
@@ -61,5 +71,5 @@ def _key(path: str) -> str:
     return path.replace("/", ".")
 
 
-def _lock() -> str:
-    return (CHECKOUT / "requirements" / LOCK).read_text(encoding="utf-8")
+def _lock(name: str) -> str:
+    return (CHECKOUT / "requirements" / name).read_text(encoding="utf-8")

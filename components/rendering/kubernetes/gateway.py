@@ -118,6 +118,7 @@ def _upstream(plan: PodPlan, server: PodServer) -> dict[str, object]:
         "probe_path": server.launch.probe.path,
         "loading_status": server.launch.probe.loading_status,
         "state_path": server.launch.probe.state_path,
+        **({"models": [str(model) for model in server.models]} if server.models else {}),
     }
 
 

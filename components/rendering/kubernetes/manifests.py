@@ -5,12 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Protocol
 
 from components.rendering.kubernetes.names import COMPONENT_LABEL, NAME_LABEL
-from components.rendering.kubernetes.plan import PodPlan
 
 Manifest = dict[str, object]
 """One object: `apiVersion`, `kind`, `metadata`, and what its kind has beside them."""
+
+
+class InNamespace(Protocol):
+    """A plan of one namespace."""
+
+    @property
+    def base_name(self) -> str:
+        """The stack's own name, which its objects have as a label."""
+        ...
+
+    @property
+    def namespace(self) -> str:
+        """The namespace's name."""
+        ...
+
 
 SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 """Has Pulumi not wait until an object serves: that is the verification's to say."""
@@ -19,7 +34,7 @@ WAIT_FOR_ITS_END = {"pulumi.com/waitFor": "jsonpath={.metadata.uid}"}
 there would be none at its deletion either (pulumi-kubernetes 4.32, `allowsSkipAwaitWithDelete`)."""
 
 
-def labels(plan: PodPlan, name: str, component: str | None = None) -> dict[str, str]:
+def labels(plan: InNamespace, name: str, component: str | None = None) -> dict[str, str]:
     """Return the labels of an object that belongs to `name`: a server, the gateway, the job."""
     return {
         NAME_LABEL: name,
@@ -31,7 +46,7 @@ def labels(plan: PodPlan, name: str, component: str | None = None) -> dict[str, 
 
 
 def metadata(
-    plan: PodPlan,
+    plan: InNamespace,
     name: str,
     of: str | None = None,
     annotations: Mapping[str, str] | None = None,
@@ -46,7 +61,7 @@ def metadata(
 
 
 def config_map(
-    plan: PodPlan, name: str, data: Mapping[str, str] | None, of: str | None = None
+    plan: InNamespace, name: str, data: Mapping[str, str] | None, of: str | None = None
 ) -> Manifest:
     """Return a ConfigMap; one without data gets them from the deployment."""
     return {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from components.rendering.kubernetes import kserve, operator
 from components.rendering.kubernetes.manifests import Manifest, labels, metadata
 from components.rendering.kubernetes.names import GATEWAY, SERVERS
-from components.rendering.kubernetes.plan import PodPlan
+from components.rendering.kubernetes.plan import Deploy, PodPlan
 
 _POD_SECURITY = "pod-security.kubernetes.io"
+_LEVELS = {Deploy.OPERATOR: operator.POD_SECURITY, Deploy.KSERVE: kserve.POD_SECURITY}
+"""What a namespace asks of its pods where they are not ours, and so not `restricted`."""
 
 
 def namespace_objects(plan: PodPlan) -> list[Manifest]:
@@ -14,6 +17,7 @@ def namespace_objects(plan: PodPlan) -> list[Manifest]:
 
     Its service accounts may nothing, and their pods have no token of theirs.
     """
+    level = _LEVELS.get(plan.deploy, "restricted")
     return [
         {
             "apiVersion": "v1",
@@ -22,8 +26,8 @@ def namespace_objects(plan: PodPlan) -> list[Manifest]:
                 "name": plan.namespace,
                 "labels": {
                     **labels(plan, "llm-endpoint"),
-                    f"{_POD_SECURITY}/enforce": "restricted",
-                    f"{_POD_SECURITY}/warn": "restricted",
+                    f"{_POD_SECURITY}/enforce": level,
+                    f"{_POD_SECURITY}/warn": level,
                 },
             },
         },

@@ -96,7 +96,8 @@ class PodServer:
     their names in a row.
     `image` is a reference with its digest, `program` what is run in it. `disk_gb` is the size of
     each volume. `replicas` is how many pods serve; with `most_replicas` the cluster chooses between
-    the two by their load.
+    the two by their load. `graph` says what the launch's flags do, where a server is started
+    without them, and `Slot.MODEL` stands in it for the model's path.
     """
 
     name: str
@@ -110,6 +111,7 @@ class PodServer:
     replicas: int = 1
     most_replicas: int | None = None
     models: tuple[RegistryModel, ...] = ()
+    graph: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class PodPlan:
     `storage_class` is the class of their volumes. `allowed_cidrs` is empty for
     `Expose.INTERNAL`. `drain_seconds` is how long a pod that has to go may finish its answers.
     `idle_minutes` None never parks the servers. With `parked` nothing runs, and volumes stay.
+    `operator_subscription` has OpenVINO's operator be installed, by the Operator Lifecycle Manager.
     """
 
     base_name: str
@@ -149,6 +152,7 @@ class PodPlan:
     parked: bool = False
     registry: Registry | None = None
     deploy: Deploy = Deploy.DEPLOYMENT
+    operator_subscription: bool = False
 
     @property
     def host(self) -> str | None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from components.rendering.kubernetes.manifests import labels
+from components.rendering.kubernetes.manifests import InNamespace, labels
 from components.rendering.kubernetes.names import LIB, PACKAGES, TMP, USER
-from components.rendering.kubernetes.plan import POOL_LABEL, PodPlan
+from components.rendering.kubernetes.plan import POOL_LABEL, Taint
 
 MIB = 1024 * 1024
 STOP_SECONDS = 10
@@ -20,6 +21,15 @@ _TMP_LIMIT = "2Gi"
 # As numbers of JSON, which has no octal ones: 0440.
 READ_ONLY_MODE = 0o440
 """The mode of files that hold a secret: readable by the pod's group, which its user is in."""
+
+
+class Tolerant(Protocol):
+    """A plan whose pods go to a pool of nodes."""
+
+    @property
+    def taint(self) -> Taint | None:
+        """The taint of the pool's nodes; None where they have none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,18 @@ class Source:
 
     config_map: str
     key: str
+
+
+@dataclass(frozen=True)
+class SecretSource:
+    """The Secret, and its key, that a variable has its value from."""
+
+    secret: str
+    key: str
+
+
+Value = str | Source | SecretSource
+"""What a variable has: a text, or where it is from."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +100,19 @@ def size(mib: int) -> str:
     return f"{mib}Mi"
 
 
-def _value(value: str | Source) -> dict[str, object]:
-    if isinstance(value, str):
-        return {"value": literal(value)}
-    return {"valueFrom": {"configMapKeyRef": {"name": value.config_map, "key": value.key}}}
+def variables(environment: Mapping[str, Value]) -> list[dict[str, object]]:
+    """Return the variables of a container, in the order of their names."""
+    return [{"name": name, **_value(environment[name])} for name in sorted(environment)]
+
+
+def _value(value: Value) -> dict[str, object]:
+    match value:
+        case str():
+            return {"value": literal(value)}
+        case Source(name, key):
+            return {"valueFrom": {"configMapKeyRef": {"name": name, "key": key}}}
+        case SecretSource(name, key):
+            return {"valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
 
 
 def literal(text: str) -> str:
@@ -93,37 +124,30 @@ def container(  # noqa: PLR0917
     name: str,
     image: str,
     command: Sequence[str],
-    environment: Mapping[str, str | Source],
+    environment: Mapping[str, Value],
     mounts: Sequence[Mount],
     resources: Resources,
     *,
     capabilities: Sequence[str] = (),
+    user: int | None = None,
     **more: object,
 ) -> dict[str, object]:
     """Return a container that may do nothing but write to its writable mounts and `/tmp`.
 
     `environment` has `/tmp` for HOME unless it says another; `capabilities` are what the container
-    has of root's powers; `more` are further fields, which are taken as they are.
+    has of root's powers. `user` is the number of its user and group where the pod says none.
+    `more` are further fields, which are taken as they are.
     """
     mounted = [*mounts, Mount("tmp", TMP, writable=True)]
     return {
         "name": name,
         "image": image,
         "command": [literal(word) for word in command],
-        "env": [
-            {"name": variable, **_value(environment.get(variable, TMP))}
-            for variable in sorted({"HOME", *environment})
-        ],
+        "env": variables({"HOME": TMP, **environment}),
         "resources": resources.manifest(),
-        "volumeMounts": [
-            {
-                "name": each.volume,
-                "mountPath": each.path,
-                **({} if each.writable else {"readOnly": True}),
-            }
-            for each in mounted
-        ],
+        "volumeMounts": volume_mounts(mounted),
         "securityContext": {
+            **({} if user is None else _as_user(user)),
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {
@@ -133,6 +157,22 @@ def container(  # noqa: PLR0917
         },
         **more,
     }
+
+
+def _as_user(user: int) -> dict[str, object]:
+    return {"runAsUser": user, "runAsGroup": user, **({"runAsNonRoot": True} if user else {})}
+
+
+def volume_mounts(mounts: Sequence[Mount]) -> list[dict[str, object]]:
+    """Return where a container has its volumes."""
+    return [
+        {
+            "name": each.volume,
+            "mountPath": each.path,
+            **({} if each.writable else {"readOnly": True}),
+        }
+        for each in mounts
+    ]
 
 
 def python(module: str, *arguments: str) -> list[str]:
@@ -185,7 +225,7 @@ def scratch_volume(name: str, limit: str, *, in_memory: bool = False) -> dict[st
 
 
 def pod_template(
-    plan: PodPlan,
+    plan: InNamespace,
     name: str,
     component: str,
     spec: Mapping[str, object],
@@ -216,7 +256,7 @@ def pod_template(
     }
 
 
-def tolerations(plan: PodPlan, *, of_pool: bool) -> list[dict[str, object]]:
+def tolerations(plan: Tolerant, *, of_pool: bool) -> list[dict[str, object]]:
     """Return what pods tolerate: with `of_pool` the taint of the nodes that serve models.
 
     A pod of a node that is gone is given up after half a minute, not after five.

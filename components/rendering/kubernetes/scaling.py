@@ -13,12 +13,15 @@ _SHRINK_SECONDS = 600
 
 def scaling_objects(plan: PodPlan, server: PodServer) -> list[Manifest]:
     """Return the disruption budget and the autoscaler of `server`, where it has them."""
-    found: list[Manifest] = []
-    if server.replicas > 1:
-        found.append(_budget(plan, server))
+    found = budget_objects(plan, server)
     if server.most_replicas is not None:
         found.append(_autoscaler(plan, server, server.most_replicas))
     return found
+
+
+def budget_objects(plan: PodPlan, server: PodServer) -> list[Manifest]:
+    """Return the disruption budget of `server`, where it has several pods."""
+    return [_budget(plan, server)] if server.replicas > 1 else []
 
 
 def spread(name: str) -> dict[str, object]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from components.models.reference import HubFile, UrlFile, parse_model_reference, split_names
+from components.models.pod_model import parse_pod_model
+from components.models.reference import HubFile, UrlFile, split_names
 from components.rendering.kubernetes.manifests import labels
 from components.rendering.kubernetes.names import MODELS, SERVED
 from components.rendering.kubernetes.plan import ModelForm, PodPlan, PodServer
@@ -42,16 +43,17 @@ def claim_retention(plan: PodPlan) -> dict[str, str]:
 def model_path(server: PodServer) -> str:
     """Return what stands for `Slot.MODEL`: a folder, or the first file of a GGUF model.
 
-    `machine.pod.model` puts it there, and the files of a GGUF model under their own names.
+    `machine.pod.model` or `machine.pod.registry` puts it there, and the files of a GGUF model under
+    their own names.
     """
     folder = f"{SERVED}/{server.name}"
-    if server.form is ModelForm.OPENVINO:
+    if server.form is not ModelForm.GGUF:
         return folder
     return f"{folder}/{_first_file(server.model)}"
 
 
 def _first_file(model: str) -> str:
-    match parse_model_reference(model):
+    match parse_pod_model(model):
         case HubFile(selector=str(path)) as file if file.names_file:
             return PurePosixPath(path).name
         case UrlFile(url=url):

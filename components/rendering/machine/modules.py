@@ -15,7 +15,7 @@ PACKAGES = ("machine", "scripts", "components")
 _STAND_IN = "scripts.models.stand_in"
 """It makes a model of known answers, and needs what no machine has: clouds refuse it."""
 
-_OF_PODS = ("machine.pod", "machine.gateway.pod")
+_OF_PODS = ("machine.pod", "machine.gateway.pod", "machine.gateway.classic")
 """What runs in a cluster's pods alone, and would take room in a machine's user-data."""
 
 

@@ -33,7 +33,10 @@ class PodEndpointArgs(TypedDict):
     address: NotRequired[pulumi.Input[str] | None]
     """The IP address that a domain has to point at."""
     front: NotRequired[Sequence[pulumi.Resource]]
-    """What objects of the way in name, such as an address: it goes after them."""
+    """What objects of the way in name, such as an address, and what lets pods read their registry:
+    it goes after them."""
+    registry: NotRequired[pulumi.Output[Mapping[str, str]] | None]
+    """The data of the Secret by which pods read their registry, where the plan has such a one."""
     keys: Mapping[str, int]
     """Generation of each API key by its name; a new generation makes a new key."""
     python: Sequence[str]
@@ -63,8 +66,13 @@ class OvmsServerArgs(TypedDict):
     server: PodServer
     """What is served."""
     manifests: Sequence[Manifest]
-    """Its objects, of which one is the StatefulSet with its name."""
+    """Its objects, of which one is the `workload` with its name. A Job among them is done before it
+    is made."""
+    workload: str
+    """The kind of the object that has its pods made: `StatefulSet`, or another controller's."""
     objects: Objects
     """How they are sent to the cluster."""
     first: Sequence[pulumi.Resource]
     """What its pods need, and goes after them: the namespace, and what they mount."""
+    keep_data: bool
+    """Whether Pulumi refuses to delete a claim among the objects."""

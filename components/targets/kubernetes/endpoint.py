@@ -12,9 +12,10 @@ from pulumi_command import local
 from components.compose import form_for
 from components.endpoint import StackOutputs, VerifiedEndpoint, parked_outputs
 from components.keys import api_keys
-from components.rendering.kubernetes.manifests import Manifest
+from components.rendering.kubernetes.deployed import WORKLOADS
+from components.rendering.kubernetes.manifests import Manifest, digest
 from components.rendering.kubernetes.names import GATEWAY, NAME_LABEL
-from components.rendering.kubernetes.plan import Expose, PodPlan
+from components.rendering.kubernetes.plan import Deploy, Expose, PodPlan, PodServer
 from components.rendering.kubernetes.render import render
 from components.rendering.process import Variable
 from components.targets.authority import own_authority
@@ -54,10 +55,15 @@ class PodEndpoint(pulumi.ComponentResource):
 
     It refuses engines that its `place` does not take, and a way in without a host. The servers are
     scaled by a command, so that what an idle job has parked is not changed back and forth; the next
-    deployment wakes it. No key is in the cluster, only their hashes.
+    deployment wakes it; objects of other controllers say it themselves. No key is in the cluster,
+    only their hashes.
     """
 
     outputs: StackOutputs
+    provider: pulumi.ProviderResource
+    """The cluster's, for what else of the stack is sent there."""
+    certificate: pulumi.Output[str]
+    """PEM of the authority that has signed for the gateway, known before anything serves."""
 
     def __init__(
         self, name: str, args: PodEndpointArgs, opts: pulumi.ResourceOptions | None = None
@@ -75,8 +81,9 @@ class PodEndpoint(pulumi.ComponentResource):
         super().__init__("llm-endpoint:kubernetes:PodEndpoint", name, shown, opts)
         keys = api_keys(name, args["keys"], args["python"], self)
         made = own_authority(name, _signed_for(plan, host), args["python"], self)
-        known = late(keys, made, host)
-        provider = cluster_provider(
+        known = late(keys, made, host, args.get("registry"))
+        self.certificate = known.certificate
+        provider = self.provider = cluster_provider(
             name,
             self,
             access=args["access"],
@@ -85,7 +92,7 @@ class PodEndpoint(pulumi.ComponentResource):
             python=args["python"],
         )
         sent, servers = self._send(name, args, rendered.objects, known, provider)
-        scaled = self._scale(name, args, servers)
+        scaled = self._scaled(name, args, servers)
         certificate = None if plan.expose is Expose.GATEWAY else known.certificate
         if plan.parked:
             self.outputs = parked_outputs(
@@ -98,7 +105,7 @@ class PodEndpoint(pulumi.ComponentResource):
         else:
             triggers = [
                 rendered.digest(),
-                scaled.id,
+                *scaled,
                 known.certificate,
                 # A key is another one exactly when its command is.
                 *(command.id for command in keys.values()),
@@ -144,19 +151,60 @@ class PodEndpoint(pulumi.ComponentResource):
             ]
             if rank == _UNLISTED:
                 servers = [
-                    OvmsServer(
-                        f"{name}-{server.name}",
-                        {
-                            "server": server,
-                            "manifests": [one for one in manifests if _owner(one) == server.name],
-                            "objects": objects,
-                            "first": list(sent),
-                        },
-                        pulumi.ResourceOptions(parent=self),
-                    )
+                    self._server(name, args, server, manifests, objects, sent)
                     for server in args["plan"].servers
                 ]
         return [*sent, *(one for server in servers for one in server.sent)], servers
+
+    def _server(  # noqa: PLR0917
+        self,
+        name: str,
+        args: PodEndpointArgs,
+        server: PodServer,
+        manifests: Sequence[Manifest],
+        objects: Objects,
+        sent: Sequence[pulumi.Resource],
+    ) -> OvmsServer:
+        plan = args["plan"]
+        own = [one for one in manifests if _owner(one) == server.name]
+        jobs = [one for one in own if kind_of(one) == "Job"]
+        return OvmsServer(
+            f"{name}-{server.name}",
+            {
+                "server": server,
+                "manifests": own,
+                "workload": WORKLOADS[plan.deploy],
+                "objects": objects,
+                "first": [*sent, *([self._rest(name, args, server, jobs)] if jobs else [])],
+                "keep_data": plan.keep_data,
+            },
+            pulumi.ResourceOptions(parent=self),
+        )
+
+    def _rest(
+        self, name: str, args: PodEndpointArgs, server: PodServer, jobs: Sequence[Manifest]
+    ) -> local.Command:
+        """Take the server's pods, whose room and disk its Job needs, each time that is another."""
+        return local.Command(
+            f"{name}-{server.name}-rest",
+            create=shlex.join([*args["python"], "-m", "scripts.gke.rest"]),
+            environment={
+                Variable.CLUSTER: args["access"],
+                Variable.NAMESPACE: args["plan"].namespace,
+                Variable.REST: json.dumps([server.name]),
+            },
+            triggers=[digest(jobs)],
+            logging=local.Logging.STDERR,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _scaled(
+        self, name: str, args: PodEndpointArgs, servers: Sequence[OvmsServer]
+    ) -> list[pulumi.Output[str]]:
+        """Return what changes when the servers are scaled, or are others."""
+        if args["plan"].deploy is Deploy.DEPLOYMENT:
+            return [self._scale(name, args, servers).id]
+        return [server.uid for server in servers]
 
     def _scale(
         self, name: str, args: PodEndpointArgs, servers: Sequence[OvmsServer]
@@ -208,6 +256,7 @@ class PodEndpoint(pulumi.ComponentResource):
                 "boot": f"kubernetes:{plan.namespace}",
                 "via": f"kubernetes:{plan.namespace}/{GATEWAY}/{PORT}" if inside else None,
                 "cluster": args["access"],
+                "classic": [str(model) for server in plan.servers for model in server.models],
                 "allowed_cidrs": plan.allowed_cidrs,
                 "key_seconds": KEY_SECONDS,
             },

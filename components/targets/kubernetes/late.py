@@ -23,6 +23,7 @@ from components.rendering.kubernetes.names import (
     HOST_KEY,
     KEYS_FILE,
     KEYS_SECRET,
+    REGISTRY_SECRET,
 )
 from components.targets import authority
 from components.targets.kubernetes.objects import kind_of, name_of
@@ -30,17 +31,27 @@ from components.targets.kubernetes.objects import kind_of, name_of
 
 @dataclass(frozen=True)
 class Late:
-    """What is known late. Hashes and key are secret; certificate and host are not."""
+    """What is known late. Hashes, key and registry are secret; certificate and host are not."""
 
     hashes: pulumi.Output[str]
     """A JSON object: the sha256 of each API key in hex by the key's name."""
     certificate: pulumi.Output[str]
     certificate_key: pulumi.Output[str]
     host: pulumi.Input[str]
+    registry: pulumi.Output[Mapping[str, str]] | None = None
+    """The data of the Secret by which pods read their registry; None where there is no such one."""
 
 
-def late(keys: Mapping[str, local.Command], made: local.Command, host: pulumi.Input[str]) -> Late:
-    """Return what the commands of the keys and of the authority printed, as objects say it."""
+def late(
+    keys: Mapping[str, local.Command],
+    made: local.Command,
+    host: pulumi.Input[str],
+    registry: pulumi.Output[Mapping[str, str]] | None = None,
+) -> Late:
+    """Return what the commands of the keys and of the authority printed, as objects say it.
+
+    `registry` is as `Late` has it.
+    """
     printed = pulumi.Output.all(**{name: command.stdout for name, command in keys.items()})
     return Late(
         hashes=pulumi.Output.secret(printed.apply(_hashed)),
@@ -49,6 +60,7 @@ def late(keys: Mapping[str, local.Command], made: local.Command, host: pulumi.In
             made.stdout.apply(lambda text: json.loads(text)["key"])
         ),
         host=host,
+        registry=None if registry is None else pulumi.Output.secret(registry),
     )
 
 
@@ -61,6 +73,10 @@ def filled(manifest: Manifest, known: Late) -> Manifest:
             files = {CA_CERTIFICATE: known.certificate, CA_KEY: known.certificate_key}
             # As a whole: what is beside a secret is not to be told from it.
             return {**manifest, "stringData": pulumi.Output.secret(files)}
+        case "Secret", name if name == REGISTRY_SECRET:
+            if known.registry is None:
+                raise ValueError(f"the Secret {name} has no data: give the endpoint its registry's")
+            return {**manifest, "stringData": known.registry}
         case "ConfigMap", name if name == HOST_CONFIG:
             return {**manifest, "data": {HOST_KEY: known.host}}
         case "Deployment", name if name == GATEWAY:

@@ -53,10 +53,14 @@ class Objects:
         after: Sequence[pulumi.Resource] = (),
         *,
         protect: bool = False,
+        ignore_changes: Sequence[str] = (),
+        starting: str = STARTING_TIMEOUT,
     ) -> KubernetesObject:
         """Register the object of `manifest`, which comes after all of `after`, and goes before.
 
-        With `protect` Pulumi refuses to delete it.
+        With `protect` Pulumi refuses to delete it. What `ignore_changes` names, such as
+        `spec.storageClassName`, stays as it was made. `starting` is how long it may take to be
+        there.
         """
         kind, own_name = kind_of(manifest), name_of(manifest)
         return KubernetesObject(
@@ -70,12 +74,13 @@ class Objects:
                 # An object's name is its own.
                 delete_before_replace=True,
                 protect=protect,
+                ignore_changes=list(ignore_changes) or None,
                 # What Google made for a Service of one type is gone only with the Service: the
                 # address that its load balancer had could not be deleted as long.
                 replace_on_changes=["spec.type"] if kind == "Service" else None,
                 additional_secret_outputs=list(SECRET_FIELDS) if kind == "Secret" else None,
                 custom_timeouts=pulumi.CustomTimeouts(
-                    create=STARTING_TIMEOUT, update=STARTING_TIMEOUT, delete=ENDING_TIMEOUT
+                    create=starting, update=starting, delete=ENDING_TIMEOUT
                 ),
             ),
         )

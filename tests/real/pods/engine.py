@@ -14,31 +14,13 @@ from pathlib import Path
 
 from fake_endpoint import Exchange, FakeEndpoint
 
-from components.engines import known_flags
+from pods.flags import parsed
 
 LOADING_SECONDS = 1.0
-_SWITCHES = ("--metrics_enable",)
 _MODEL = {
     "text_generation": ("openvino_model.xml", "openvino_tokenizer.xml"),
     "embeddings": ("openvino_model.xml", "openvino_tokenizer.xml"),
 }
-
-
-def parsed(words: Sequence[str]) -> dict[str, str]:
-    """Return the flags with their values. Raises `SystemExit` for what OVMS does not take."""
-    found: dict[str, str] = {}
-    rest = list(words)
-    while rest:
-        flag, _, value = rest.pop(0).partition("=")
-        if flag not in known_flags.flags_of("ovms"):
-            raise SystemExit(f"error parsing options: Option '{flag}' does not exist")
-        if flag in _SWITCHES:
-            found[flag] = ""
-        elif value or rest:
-            found[flag] = value or rest.pop(0)
-        else:
-            raise SystemExit(f"error parsing options: Option '{flag}' is missing an argument")
-    return found
 
 
 class Engine(FakeEndpoint):

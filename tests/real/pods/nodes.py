@@ -8,6 +8,7 @@ from cluster.plane import ControlPlane
 
 from components.catalogue.gcp import find_machine_type
 from components.catalogue.gke import SYSTEM_MEMORY_BYTES, SYSTEM_MILLI_CPUS, allocatable
+from components.rendering.kubernetes.colab.plan import ColabPlan
 from components.rendering.kubernetes.plan import POOL_LABEL, SPOT_LABEL, PodPlan
 
 SYSTEM_MACHINE, POOL_MACHINE = "e2-standard-2", "c3-standard-22"
@@ -18,11 +19,12 @@ def system_node(plane: ControlPlane, name: str = "system") -> HollowNode:
     return _node(plane, name, SYSTEM_MACHINE, {}, [])
 
 
-def pool_node(plane: ControlPlane, name: str, plan: PodPlan) -> HollowNode:
+def pool_node(plane: ControlPlane, name: str, plan: PodPlan | ColabPlan) -> HollowNode:
     """Return a node of the pool that `plan` is for, with the labels and the taint of the pool."""
     spot = {SPOT_LABEL: "true"} if plan.spot else {}
-    taint = f"{plan.taint.key}={plan.taint.value}:NoSchedule"
-    return _node(plane, name, POOL_MACHINE, {POOL_LABEL: plan.base_name, **spot}, [taint])
+    taint = plan.taint
+    taints = [] if taint is None else [f"{taint.key}={taint.value}:NoSchedule"]
+    return _node(plane, name, POOL_MACHINE, {POOL_LABEL: plan.base_name, **spot}, taints)
 
 
 def _node(

@@ -7,6 +7,7 @@ they find package index and hub. A pod is ready while its containers' readiness 
 
 from __future__ import annotations
 
+import base64
 import http.client
 import itertools
 import shutil
@@ -324,9 +325,14 @@ class Runner:
     def _value(self, variable: Object) -> str:
         if "value" in variable or "valueFrom" not in variable:
             return variable.get("value", "").replace("$$", "$")
-        source = variable["valueFrom"]["configMapKeyRef"]
-        found = self._api.need("v1/ConfigMap", source["name"], self._namespace)
-        return found["data"][source["key"]]
+        source = variable["valueFrom"]
+        if "secretKeyRef" in source:
+            place = source["secretKeyRef"]
+            found = self._api.need("v1/Secret", place["name"], self._namespace)
+            return base64.b64decode(found["data"][place["key"]]).decode()
+        place = source["configMapKeyRef"]
+        found = self._api.need("v1/ConfigMap", place["name"], self._namespace)
+        return found["data"][place["key"]]
 
     def _look_after(self, pod: Pod) -> None:
         """Bring what has changed into the pod's volumes, and see whether it is ready."""

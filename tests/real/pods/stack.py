@@ -7,15 +7,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shlex
-import shutil
 import socket
 import subprocess
-import sys
-import sysconfig
 import tempfile
 import threading
-import venv
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,17 +23,15 @@ from cluster.plane import ControlPlane
 from emulated_cloud import EmulatedCloud
 from fake_google_apis import TOKEN, Asked, FakeApis, Reply
 from fake_hub import FakeHub
-from gateway_caddy import caddy_program
 
-from components.container_images import pod_image, support_images
 from components.rendering.kubernetes import parking
 from components.rendering.kubernetes.names import COMPONENT_LABEL
-from pods.deployed import ROOT, planned
+from pods.deployed import planned
+from pods.images import images
 from pods.kubelet import Kubelets
 from pods.nodes import gke_daemon, pool_node, system_node
 from pods.relay import Relay
 from pods.runner import Runner
-from pods.sandbox import Image
 
 STACK = "gke-ovms"
 NAMESPACE = f"llm-endpoint-{STACK}"
@@ -135,9 +128,9 @@ def deployed_stack(folder: Path) -> Iterator[Stack]:
         (short / "pods").mkdir()
         try:
             with kubelets, ControlPlane(token=TOKEN, kubelets=kubelets.place) as plane:
-                images = _images(short)
+                made = images(short)
                 internet = _internet(hub)
-                with Runner(plane, NAMESPACE, short / "pods", images, internet) as runner:
+                with Runner(plane, NAMESPACE, short / "pods", made, internet) as runner:
                     kubelets.logs, kubelets.connect = runner.log, runner.connect
                     with _deployed(folder, plane, runner, hub) as stack:
                         yield stack
@@ -174,39 +167,6 @@ def _told(cloud: EmulatedCloud, asked: Asked) -> Reply:
     if made is None:
         return 404, {"error": {"code": 404, "message": "Not found", "status": "NOT_FOUND"}}
     return 200, {**made["inputs"], **made["added"]}
-
-
-def _images(folder: Path) -> dict[str, Image]:
-    """Return what stands for the images, by their references."""
-    base = Path(sys.base_prefix)
-    # A system's own Python may lack pip, which the image's has.
-    python = folder / "python"
-    venv.create(python, symlinks=True, with_pip=True)
-    caddy = folder / "caddy" / "bin"
-    caddy.mkdir(parents=True)
-    shutil.copy(caddy_program(), caddy / "caddy")
-    engine = folder / "ovms" / "bin"
-    engine.mkdir(parents=True)
-    # Under names of their own: a checkout below /tmp would lie behind the container's.
-    places = (
-        *(f"/opt/checkout/{part}" for part in ("tests/real", "tests/unit", "")),
-        "/opt/packages",
-    )
-    interpreter = base / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
-    (engine / "ovms").write_text(
-        "#!/bin/sh\n"
-        f"export PYTHONPATH={':'.join(places)} PYTHONDONTWRITEBYTECODE=1\n"
-        f'exec {shlex.quote(str(interpreter))} -m pods.engine "$@"\n'
-    )
-    for program in (caddy / "caddy", engine / "ovms"):
-        program.chmod(0o755)
-    packages = Path(sysconfig.get_path("purelib"))
-    own = {str(base): base, "/opt/checkout": ROOT, "/opt/packages": packages}
-    return {
-        support_images().python: Image({"/usr/local": python, str(base): base}),
-        support_images().caddy: Image({"/usr/local": caddy.parent}),
-        pod_image("ovms").reference: Image({"/ovms": engine.parent, **own}),
-    }
 
 
 def _internet(hub: FakeHub) -> dict[str, str]:

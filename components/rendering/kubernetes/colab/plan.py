@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from components.models.registry import RegistryUrl
 from components.rendering.kubernetes.plan import PodResources, Taint
 
+BESIDE_MILLICPUS = 150
+BESIDE_MIB = 320
+"""What of `ColabPlan.resources` the door and the backup's container ask."""
+
 
 @dataclass(frozen=True)
 class ColabImages:
-    """The images of a runtime's pod, each with its digest."""
+    """The images of a runtime's pod, each with its digest where one is pinned."""
 
     runtime: str
     """Google's, with the notebook server: `pins.toml`, `images.colab_cpu`."""
@@ -22,6 +26,8 @@ class ColabImages:
     """What backs up and restores."""
     caddy: str
     """What stands before the notebook server."""
+    python: str
+    """What runs the job that parks an idle runtime."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,19 @@
+#!/bin/sh
+# last.sh WHY: the backup that a pod makes because it is to end. A check that is at it ends at once:
+# it can be made later.
+#
+# By the kubelet (v1.34, pkg/kubelet/kuberuntime/kuberuntime_container.go, killContainer) the
+# preStop hooks of all containers begin at once, this one among them, whatever the others do with
+# their signal. This container gets its own only after they have ended (kuberuntime_termination_order
+# .go), in what is left of the grace period; keep.sh then runs this once more, and no file changes.
+# shellcheck source=components/rendering/files/colab/common.sh
+. "${0%/*}/common.sh"
+
+# What a hook prints is in no log.
+if [ -f "$RUN/keep.pid" ]; then
+	exec >>"/proc/$(cat "$RUN/keep.pid")/fd/1" 2>&1
+fi
+if [ -f "$RUN/check.pid" ]; then
+	kill "$(cat "$RUN/check.pid")" 2>/dev/null
+fi
+exec sh "${0%/*}/backup.sh" "$1"

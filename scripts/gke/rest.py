@@ -1,0 +1,106 @@
+"""Servers of OpenVINO's operator at rest: `python -m scripts.gke.rest`, before their disks change.
+
+`$LLM_ENDPOINT_REST` is a JSON list of names, each of a `ModelServer` in `$LLM_ENDPOINT_NAMESPACE`:
+they get no pods, until the deployment says again how many. The job that fills a disk takes the room
+on the node that the server has, and would wait for it forever. One that is not there rests already.
+Prints the names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from components.rendering.kubernetes import operator
+from components.rendering.process import Variable
+from scripts.gcp.credentials import CredentialsError
+from scripts.gke.access import AccessError, from_environment
+from scripts.gke.api import ClusterApi, ClusterError
+from scripts.verify.bounds import Deadline
+from scripts.verify.shape import Json, dig, parse_json
+
+PATIENCE_SECONDS = 120.0
+"""How long an API server is waited for that does not answer."""
+_PAUSE_SECONDS = 2.0
+_GONE, _CONFLICT = 404, 409
+
+
+class RestError(ValueError):
+    """What is asked for can't be followed."""
+
+
+def parse(text: str) -> tuple[str, ...]:
+    """Return the names in `text`. Raises `RestError`."""
+    try:
+        value = parse_json(text)
+    except ValueError:
+        value = None
+    names = [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    if not isinstance(value, list) or len(names) != len(value):
+        raise RestError(f'{Variable.REST} takes a JSON list of names, such as ["chat"]')
+    return tuple(names)
+
+
+def rest(
+    api: ClusterApi,
+    namespace: str,
+    names: Sequence[str],
+    *,
+    patience_seconds: float = PATIENCE_SECONDS,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Take all pods from each server. Raises `ClusterError` once its patience is over."""
+    deadline = Deadline(patience_seconds)
+    for name in names:
+        while True:
+            try:
+                _rest_one(api, namespace, name)
+            except ClusterError as error:
+                if error.status == _GONE:
+                    break
+                passing = error.passing or error.status == _CONFLICT
+                if not passing or deadline.remaining() == 0.0:
+                    message = f"{operator.KIND} {name}: {error}"
+                    raise ClusterError(message, error.status) from None
+                pause(min(_PAUSE_SECONDS, deadline.remaining()))
+            else:
+                break
+
+
+def _rest_one(api: ClusterApi, namespace: str, name: str) -> None:
+    group = f"/apis/{operator.GROUP}/{operator.VERSION}"
+    path = f"{group}/namespaces/{namespace}/{operator.PLURAL}/{name}/scale"
+    # A count of 0 is left out of what the API server sends.
+    if dig(api.get(path), "spec", "replicas"):
+        body: Json = {"spec": {"replicas": 0}}
+        api.patch(path, body)
+
+
+def main(environment: Mapping[str, str]) -> int:
+    """Do as the environment says; 1 where that can't be done."""
+    try:
+        access = from_environment(environment)
+        namespace = environment.get(Variable.NAMESPACE)
+        if not namespace:
+            raise RestError(f"{Variable.NAMESPACE} is not set: it takes a namespace's name")
+        names = parse(environment.get(Variable.REST) or "")
+        rest(ClusterApi(access, environment), namespace, names)
+    except (AccessError, RestError, CredentialsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ClusterError as error:
+        print(
+            f"error: a server's pods can't be taken: {error}\nnext: see that message, then the "
+            "same command again",
+            file=sys.stderr,
+        )
+        return 1
+    print(json.dumps(names))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))

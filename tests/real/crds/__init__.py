@@ -1,0 +1,1 @@
+"""Definitions of other controllers' resources, as their own projects publish them."""
