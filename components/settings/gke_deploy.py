@@ -49,6 +49,11 @@ class GkeDeploySettings(GkeRegistrySettings):
         return self.deploy == _OPERATOR
 
     @property
+    def keeps_no_models(self) -> bool:
+        """Whether models lie on no disk of their own, and are fetched at each start."""
+        return self.deploy == _KSERVE
+
+    @property
     def shares_the_pool(self) -> bool:
         """Whether the pool has no taint, since the pods that serve models tolerate none."""
         return self.deploy == _OPERATOR

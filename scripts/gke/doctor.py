@@ -233,7 +233,9 @@ def _volumes(settings: GkeSettings) -> Iterator[tuple[str, int]]:
     has_second = isinstance(settings, GkeOvmsSettings) and (
         settings.embeddings_model not in (None, settings.model)
     )
-    wanted = [(settings.volume_class, (pods + has_second) * settings.disk_gb())]
+    wanted: list[tuple[str, int]] = []
+    if not (isinstance(settings, GkeOvmsSettings) and settings.keeps_no_models):
+        wanted.append((settings.volume_class, (pods + has_second) * settings.disk_gb()))
     if isinstance(settings, GkeOvmsSettings) and settings.classic_models:
         wanted.append((settings.volume_class, settings.classic_disk_gb))
     if isinstance(settings, GkeColabSettings):

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str], environ: _Environ) -> int:
     parser.add_argument("command", choices=list(_COMMANDS))
     parser.add_argument("words", nargs="*", metavar="WORD", help="as the command takes them")
     parser.add_argument("--json", action="store_true", help="answer in JSON")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     command: str = options.command
     try:
         url, words = registry_of(options.words, environ)

@@ -30,7 +30,7 @@ DEFAULT_REGION = "us-east-1"
 """What requests are signed for where nobody names a region; only AWS looks at it."""
 
 _CONNECT_SECONDS = 10
-_READ_SECONDS = 30
+_READ_SECONDS = 60
 
 _MISSING_OBJECT = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound"})
 _EXISTS = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})

@@ -58,7 +58,7 @@ class Watch:
             since = None
         if since is not None:
             self._say(
-                f"the runtime is parked{since and f' since {since}, since nobody used it'}: "
+                f"the runtime is parked{since and f' since {since}, because nobody used it'}: "
                 f"scripts/up {self.stack} wakes it, and this goes on"
             )
             return

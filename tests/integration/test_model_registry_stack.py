@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,6 +28,11 @@ from fake_gcs import FakeGcs
 from moto.s3.models import S3Backend, s3_backends
 from moto.server import ThreadedMotoServer
 
+from scripts.bootstrap import backend, plugins, registry, summary
+from scripts.bootstrap.console import BootstrapError
+from scripts.bootstrap.environment import Prepared
+from scripts.bootstrap.places import Checkout
+from scripts.bootstrap.pulumi_cli import Cli
 from scripts.model_registry.s3_upload import PART_BYTES
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -161,6 +167,21 @@ def test_the_first_up_makes_a_private_bucket_uploads_and_reads_all_of_it_back(se
     serving.no_changes()
 
 
+def test_what_up_ends_with_finds_out_what_is_missing_by_the_stacks_own_key(serving: Stack):
+    cloud, outputs = serving.cloud, summary.read(serving.outputs())
+    ready = Prepared(
+        checkout=Checkout(cloud.root),
+        python=Path(sys.executable),
+        cli=Cli(cloud.cli, "", "built here"),
+        plugins=plugins.Plan("engine"),
+        backend=backend.Backend("", "", None),
+        variables=cloud.environment(),
+    )
+    more = dataclasses.replace(outputs, models=("tiny@1", "tiny@7"))
+    with pytest.raises(BootstrapError, match="lacks tiny@7, which somebody"):
+        registry.look(ready, STACK, more)
+
+
 def test_the_secrets_are_encrypted_in_the_state_and_no_output_is_one(serving: Stack):
     state = serving.cloud.state(STACK)
     for secret in (serving.secret, serving.key_id):
@@ -210,12 +231,12 @@ def test_an_up_that_was_killed_in_an_upload_goes_on_with_the_next_part(serving: 
     def hold(part: int) -> None:
         if part == 2:
             ordered.set()
-            held.wait(60)
+            held.wait(120)
 
     with watched(hold):
         killed = serving.cloud.start("up", "--yes", "--skip-preview", "--stack", STACK)
         try:
-            assert ordered.wait(60), "the second part was never sent"
+            assert ordered.wait(120), "the second part was never sent"
         finally:
             checkouts.end_group(killed)
             # A command is in no group of pulumi's.

@@ -29,9 +29,12 @@ from pods.deployed import (
 )
 from pods.nodes import gke_daemon, pool_node, system_node
 
+from components.settings.secrets import MarkedSecret
+
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 QUOTA = "v1/ResourceQuota"
+CLASSIC = {"classic_models": "resnet50@1 resnet50@2"}
 LLAMA_CPP = {"engine": "llama_cpp", "model": "example-org/Model-7B-GGUF:Q4_K_M"}
 VARIANTS = {
     "internal": {},
@@ -44,6 +47,14 @@ VARIANTS = {
     "kept": {"keep_data": "true"},
     "on-demand": {"spot": "false"},
     "parked": {"parked": "true", "idle_minutes": "30"},
+    "registry": {"registry": "gs://my-models/prod", **CLASSIC},
+    "registry-key": {"registry": "gs://my-models", "registry_access": "key", **CLASSIC},
+    "registry-s3": {
+        "registry": "s3://my-models?endpoint=http://minio.storage.svc.cluster.local:9000",
+        "registry_key_id": "AKIA1EXAMPLE",
+        "registry_secret_key": MarkedSecret("the-secret-key"),
+        "model": "registry:qwen3-8b@2",
+    },
 }
 
 

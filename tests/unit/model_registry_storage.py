@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from cutting_proxy import CuttingProxy
 from fake_gcs import FakeGcs
@@ -30,6 +31,8 @@ KEY_ID, SECRET = "AKIAEXAMPLE000000000", "a-secret-key-that-nobody-sees"
 TOKEN = "ya29.a-secret-token"
 MODEL = RegistryModel("resnet50", 1)
 PART = 256 * 1024
+# Every client reads the description of all services anew, which takes longer than most tests.
+botocore.session.create_loader = cache(botocore.session.create_loader)
 _counter = itertools.count(1)
 
 

@@ -221,7 +221,7 @@ def test_a_check_that_is_at_it_gives_way_to_the_last_backup(scripts: Scripts):
     assert scripts.words()[-1] == "backup"
 
 
-def test_a_check_that_is_at_it_gives_way_where_the_hook_was_there_before_it(scripts: Scripts):
+def test_a_check_gives_way_where_there_was_no_hook(scripts: Scripts):
     scripts.hold("check")
     keep = scripts.start("keep")
     until(lambda: scripts.words()[-1:] == ["check"])
@@ -229,3 +229,9 @@ def test_a_check_that_is_at_it_gives_way_where_the_hook_was_there_before_it(scri
     assert keep.wait(SECONDS) == 0
     assert "it gave way to the last backup" in scripts.log
     assert scripts.words()[-1] == "backup"
+
+
+def test_no_check_begins_once_the_pod_is_to_end(scripts: Scripts):
+    assert scripts.run("last", "the pod is to end") == 0
+    assert scripts.run("check") == 0
+    assert scripts.words() == ["backup"]

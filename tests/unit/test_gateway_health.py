@@ -18,6 +18,7 @@ from gateway_harness import (
     asynchronous,
     bearer,
     gateway,
+    until,
     write_keys,
 )
 
@@ -70,10 +71,10 @@ async def test_a_ready_endpoint_says_ok_without_a_key_and_tells_its_stages(tmp_p
     async with gateway(tmp_path, {"chat": ModelServer()}) as here:
         await here.until_ready()
         assert await asked(here) == (200, {"status": "ok"})
+        await until(lambda: here.activity()["ready_since"] is not None)
         records = status(tmp_path).read_all()
         assert records["server"].state is State.DONE
         assert records["ready"].state is State.DONE
-        assert here.activity()["ready_since"] is not None
 
 
 @asynchronous
@@ -101,7 +102,8 @@ async def test_health_says_that_the_model_is_being_loaded_until_it_is(tmp_path: 
         assert here.activity()["ready_since"] is None
         server.replies["/health"] = ready
         await here.until_ready()
-        assert status(tmp_path).read_all()["server"].state is State.DONE
+        # It is told a moment after it is so.
+        await until(lambda: status(tmp_path).read_all()["server"].state is State.DONE)
 
 
 @asynchronous

@@ -1,5 +1,8 @@
 """The registry on each kind of storage: pushed, pulled, resumed, damaged, refused."""
 
+import errno
+import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +19,12 @@ from model_registry_storage import (
 )
 
 from components.models.registry import RegistryModel, RegistryUrl
+from scripts.model_registry.attempts import Patience
 from scripts.model_registry.bucket import DiskFull, MissingBucket, MissingObject, RegistryFault
 from scripts.model_registry.checking import check
 from scripts.model_registry.listing import list_models
 from scripts.model_registry.manifest import read_manifest
+from scripts.model_registry.pull import pull
 from scripts.model_registry.removing import remove
 
 KINDS = ("s3", "gcs")
@@ -339,3 +344,80 @@ def test_trouble_that_passes_is_waited_for(tmp_path: Path):
     assert there.pauses == [1.0, 2.0, 4.0]
     assert "Google answered 503; trying again in 1 s (1 of 3)" in there.reports[-5]
     there.close()
+
+
+@ONE
+def test_a_pull_waits_for_another_process_that_pulls_the_same(there: Storage, tmp_path: Path):
+    folder = ir(tmp_path / "model")
+    there.push(folder)
+    place = tmp_path / "pulled" / "resnet50"
+    place.mkdir(parents=True)
+    other = os.open(place / ".1.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(other, fcntl.LOCK_EX)
+
+    def sleep(seconds: float) -> None:
+        there.pauses.append(seconds)
+        os.close(other)
+
+    pulled = pull(
+        there.bucket(),
+        there.url,
+        MODEL,
+        tmp_path / "pulled",
+        there.reports.append,
+        patience=Patience(sleep=sleep),
+    )
+    assert there.pauses == [1.0]
+    assert "another process is pulling resnet50@1: waiting for it" in there.reports
+    assert files_of(pulled.folder) == files_of(folder)
+
+
+@ONE
+def test_a_pull_does_not_wait_for_ever(there: Storage, tmp_path: Path):
+    there.push(ir(tmp_path / "model"))
+    place = tmp_path / "pulled" / "resnet50"
+    place.mkdir(parents=True)
+    other = os.open(place / ".1.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    message = fails(there.pull, there, lasting=False)
+    assert "for more than 60 min" in message
+    assert len(there.pauses) == 3601
+    os.close(other)
+
+
+@ONE
+def test_the_same_version_of_another_registry_is_not_taken_for_this_one(
+    there: Storage, tmp_path: Path
+):
+    there.push(ir(tmp_path / "model"))
+    there.pull()
+    there.url = RegistryUrl("gs", there.url.bucket, "other")
+    folder = ir(tmp_path / "other", seed=2)
+    there.push(folder)
+    assert files_of(there.pull().folder) == files_of(folder)
+    names = {path.name for path in (tmp_path / "pulled" / "resnet50").iterdir()}
+    assert names == {"1", ".1.json", ".1.lock"}
+
+
+@ONE
+def test_a_disk_that_fills_up_keeps_what_has_come(
+    there: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = ir(tmp_path / "model", size=1_000_000)
+    there.push(folder)
+    write, written = os.write, 0
+
+    def fill_up(descriptor: int, data: memoryview) -> int:
+        nonlocal written
+        if written > 500_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written += len(data)
+        return write(descriptor, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.write", fill_up)
+        with pytest.raises(DiskFull, match="filled up"):
+            there.pull()
+    pulled = there.pull()
+    assert pulled.fetched_bytes < 500_000
+    assert files_of(pulled.folder) == files_of(folder)

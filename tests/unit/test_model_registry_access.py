@@ -302,6 +302,8 @@ def test_the_commands_of_a_person_go_by_words(capsys: pytest.CaptureFixture[str]
     assert run(capsys, "make", url)[0] == 0
     status, out, _ = run(capsys, "push", url, "resnet50@1", str(folder))
     assert (status, out.split(",")[0]) == (0, "resnet50@1: pushed")
+    status, out, _ = run(capsys, "list", "--json", url)
+    assert [one["model"] for one in json.loads(out)["models"]] == ["resnet50@1"]
     status, out, _ = run(capsys, "list", url)
     assert out.startswith("resnet50@1  300 kB in 3 file(s), pushed 20")
     status, out, _ = run(capsys, "pull", url, "resnet50@1", str(tmp_path / "there"))

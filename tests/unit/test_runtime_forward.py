@@ -211,7 +211,7 @@ def test_a_runtime_that_is_parked_meanwhile_says_what_wakes_it(
     watch.look()
     watch.look()
     assert said == [
-        "the runtime is parked since 2026-11-21T10:00:00Z, since nobody used it: scripts/up s "
+        "the runtime is parked since 2026-11-21T10:00:00Z, because nobody used it: scripts/up s "
         "wakes it, and this goes on"
     ]
     put(cluster, replicas=1, first=True)

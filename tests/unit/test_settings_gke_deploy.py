@@ -4,6 +4,7 @@ import pytest
 from gke_ovms_settings import CLUSTER, DIGEST, EMBEDDINGS, LLAMA, refusal, settings
 
 from components.rendering.kubernetes.plan import POOL_LABEL, SPOT_LABEL, Deploy, Taint
+from scripts.gke.doctor import needs
 from stacks import gke_ovms
 
 IMAGE = {"container_image": f"openvino/model_server:2026.2.1{DIGEST}"}
@@ -140,6 +141,15 @@ def test_kserve_scales_out_and_embeds():
     assert (chat.replicas, chat.most_replicas) == (2, 3)
     both = gke_ovms.plan(settings({**KSERVE, "embeddings_model": EMBEDDINGS}), "gke-ovms")
     assert [server.name for server in both.servers] == ["chat", "embeddings"]
+
+
+def test_no_quota_of_disks_is_needed_for_models_that_kserve_fetches():
+    def disks_gb(raw: dict[str, str]) -> float:
+        vcpus = {"node_machine_type": 22, "system_machine_type": 2}
+        needed = needs(settings(raw), vcpus, "europe-west4", {})
+        return sum(need.amount for need in needed if "TOTAL_GB" in need.metric)
+
+    assert disks_gb({}) - disks_gb(KSERVE) == settings({}).disk_gb()
 
 
 def test_keys_of_disks_have_no_effect_with_kserve():

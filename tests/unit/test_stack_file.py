@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.settings import ConfigurationError
+from components.settings.secrets import ENCRYPTED
 from scripts.stack_file import file_of, raw_values
 
 
@@ -26,6 +27,8 @@ config:
   llm-endpoint:keys: [default, alice]
   llm-endpoint:token:
     secure: v1:AAAA
+  llm-endpoint:registry_secret_key:
+    secure: v1:BBBB
 """)
     assert raw_values(file) == {
         "gcp:project": "my-project",
@@ -33,6 +36,8 @@ config:
         "slots": "2",
         "labels": '{"a": "b"}',
         "keys": '["default", "alice"]',
+        # Of what is encrypted, a program's secret is known to be set, and nothing more of it.
+        "registry_secret_key": ENCRYPTED,
     }
 
 

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -153,12 +153,16 @@ def planned(registry: Registry, chat: str, *classic: str) -> PodPlan:
         "gcp:project": "example-project",
         "gcp:zone": "europe-west4-a",
         "model": f"registry:{chat}",
-        "registry": registry.url,
+        "registry": f"s3://{BUCKET}?endpoint=https://storage.example.org",
         "registry_key_id": MarkedSecret(registry.keys[names.REGISTRY_KEY_ID]),
         "registry_secret_key": MarkedSecret(registry.keys[names.REGISTRY_SECRET_KEY]),
         "classic_models": " ".join(classic),
     }
-    return gke_ovms.plan(load(GkeOvmsSettings, given, {}), "classic")
+    plan = gke_ovms.plan(load(GkeOvmsSettings, given, {}), "classic")
+    assert plan.registry is not None
+    # Settings refuse this machine's own address, which is another one in a pod, and is not in ours.
+    there = replace(plan.registry, url=parse_registry_url(registry.url))
+    return replace(plan, registry=there)
 
 
 @dataclass

@@ -69,6 +69,7 @@ class Endpoint:
         late = {
             ("Secret", names.KEYS_SECRET): {names.KEYS_FILE: json.dumps(keys)},
             ("Secret", names.CA_SECRET): {names.CA_CERTIFICATE: "PEM", names.CA_KEY: "PEM"},
+            ("Secret", names.REGISTRY_SECRET): {names.REGISTRY_KEY_FILE: "{}"},
             ("ConfigMap", names.HOST_CONFIG): {names.HOST_KEY: self.plan.host or ADDRESS},
         }
         found: Objects = []

@@ -41,6 +41,7 @@ trap on_term TERM
 printf '%s\n' "$$" >"$RUN/check.pid"
 trap 'rm -f "$RUN/check.pid"' EXIT
 alone || exit 1
+if [ -e "$RUN/ending" ]; then exit 0; fi
 mend
 : >"$UNFINISHED"
 tell check running "drops backups that are old, and reads a part of the others"

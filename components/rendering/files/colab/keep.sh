@@ -6,35 +6,30 @@
 
 HERE=${0%/*}
 ending=
-# What need not come to its end: a check, or the pause.
-idle=
+trap 'ending=yes' TERM INT
 
-# shellcheck disable=SC2329
-on_term() {
-	ending=yes
-	if [ -n "$idle" ]; then kill "$idle" 2>/dev/null; fi
-}
-trap on_term TERM INT
-
-# idly COMMAND…: waits for it, or for the signal, which ends it.
-idly() {
-	"$@" &
-	idle=$!
-	# The signal may have come before it was known what to end.
-	if [ -n "$ending" ]; then on_term; fi
-	until_done "$idle"
-	idle=
+# pause: a second, or until the signal.
+pause() {
+	sleep 1 &
+	wait "$!"
 }
 
+rm -f "$RUN/ending" "$RUN/check.pid"
 printf '%s\n' "$$" >"$RUN/keep.pid"
 while [ -z "$ending" ]; do
 	sh "$HERE/backup.sh" periodic &
 	until_done "$!"
-	if [ -n "$ending" ]; then break; fi
 
-	idly sh "$HERE/check.sh"
 	if [ -n "$ending" ]; then break; fi
-	idly sleep "$LLM_ENDPOINT_BACKUP_SECONDS"
+	sh "$HERE/check.sh" &
+	checking=$!
+	while [ -z "$ending" ] && kill -0 "$checking" 2>/dev/null; do pause; done
+
+	left=$LLM_ENDPOINT_BACKUP_SECONDS
+	while [ -z "$ending" ] && [ "$left" -gt 0 ]; do
+		pause
+		left=$((left - 1))
+	done
 done
 sh "$HERE/last.sh" "the last one, since the notebook server has ended"
 exit 0

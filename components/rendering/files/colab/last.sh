@@ -13,6 +13,8 @@
 if [ -f "$RUN/keep.pid" ]; then
 	exec >>"/proc/$(cat "$RUN/keep.pid")/fd/1" 2>&1
 fi
+# One that is just beginning sees this; one that has begun is told.
+: >"$RUN/ending"
 if [ -f "$RUN/check.pid" ]; then
 	kill "$(cat "$RUN/check.pid")" 2>/dev/null
 fi
