@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types_boto3_s3.type_defs import CreateBucketRequestTypeDef
 
 MARK = "made-by-llm-endpoint"
-"""An object that says that the bucket was made here, and may be deleted with the registry."""
+"""An object that says that the bucket is the registry's own, and is deleted with it."""
 
 _OLD_VERSION_DAYS = 30
 _UNFINISHED_DAYS = 7
@@ -43,15 +43,17 @@ class Made:
 def make(client: S3Client, url: RegistryUrl, report: Report) -> Made:
     """Have the bucket of `url`, private, with versions where the storage knows them.
 
-    One that is there and can be used with these credentials is taken; only one that was made here
-    gets settings. Raises `RegistryFault`.
+    One that is there and can be used with these credentials is taken: an empty one as if it were
+    made here, since a try that was cut off may have made it; any other without a change of its
+    settings. Raises `RegistryFault`.
     """
     made = not _is_there(client, url)
     if made:
         _create(client, url)
+    if made or next(_keys(client, url, ""), None) is None:
         with faults(url):
             client.put_object(Bucket=url.bucket, Key=MARK, Body=b"")
-    if made or _is_marked(client, url):
+    if _is_marked(client, url):
         _settle(client, url, report)
     return Made(url, made, _is_versioned(client, url))
 

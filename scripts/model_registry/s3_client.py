@@ -17,6 +17,7 @@ from botocore.parsers import ResponseParserError
 
 from components.models.registry import RegistryUrl
 from scripts.model_registry.bucket import (
+    Denied,
     MissingBucket,
     MissingObject,
     ObjectExists,
@@ -58,6 +59,7 @@ _REGION = frozenset(
         "301",
     }
 )
+_OTHERWISE_403 = _REGION | {"RequestTimeTooSkewed"}
 _PASSING = frozenset(
     {
         "BadDigest",
@@ -196,6 +198,13 @@ def _refused(url: RegistryUrl, key: str | None, answer: Answer) -> RegistryFault
         return UploadGone(
             f"{what}: the upload that was begun is no more\nnext: run it again, which begins anew"
         )
+    if code in _CREDENTIALS or (answer.status in {401, 403} and code not in _OTHERWISE_403):
+        return Denied(
+            f"{what}: the storage refuses these credentials ({answer.status} {code})\n"
+            "next: check the key's id and secret, and that it may read this bucket (and write it, "
+            "to push)",
+            lasting=True,
+        )
     told, next_step, lasting = _told(url, answer)
     return RegistryFault(f"{what}: {told}\nnext: {next_step}", lasting=lasting)
 
@@ -210,13 +219,6 @@ def _told(url: RegistryUrl, answer: Answer) -> tuple[str, str, bool]:
         return (
             f"the bucket is in another region than {url.region or 'the one that was asked'}",
             f"name its region in the URL: s3://{url.bucket}?region=REGION",
-            True,
-        )
-    if code in _CREDENTIALS or status in {401, 403}:
-        return (
-            f"the storage refuses these credentials ({status} {code})",
-            "check the key's id and secret, and that it may read this bucket (and write it, to "
-            "push)",
             True,
         )
     if code in _PASSING or status == 429 or (status >= 500 and not answer.unknown_here):

@@ -53,9 +53,11 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     for name, content in LLM.items():
         (chat / name).write_bytes(content)
     with classic_site.registry() as registry:
-        for model in (*SERVED, BROKEN, CHAT):
-            name, _, version = model.partition("@")
-            registry.run("push", registry.url, model, str(folder / name / version))
+        uploads = [
+            {"model": model, "folder": str(folder / model.replace("@", "/"))}
+            for model in (*SERVED, BROKEN, CHAT)
+        ]
+        registry.run("push", registry.url, LLM_ENDPOINT_REGISTRY_UPLOADS=json.dumps(uploads))
         yield registry
 
 

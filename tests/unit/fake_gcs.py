@@ -60,10 +60,14 @@ class Seen:
 
 
 class FakeGcs:
-    """One bucket. `tokens` None lets everybody in; `denied` answers 403 to all."""
+    """One bucket, which `made` says is there from the start; else the next that is made is it.
 
-    def __init__(self, bucket: str = "models") -> None:
+    `tokens` None lets everybody in; `denied` answers 403 to all.
+    """
+
+    def __init__(self, bucket: str = "models", *, made: bool = True) -> None:
         self.bucket = bucket
+        self.made = made
         self.objects: dict[str, list[Object]] = {}
         self.sessions: dict[str, Session] = {}
         self.tokens: set[str] | None = None
@@ -106,8 +110,15 @@ class FakeGcs:
         versions = self.objects.get(name, [])
         return next((one for one in versions if str(one.generation) == generation), None)
 
-    def delete(self, name: str) -> bool:
-        return self.objects.pop(name, None) is not None
+    def delete(self, name: str, generation: str | None = None) -> bool:
+        """Delete an object with all its generations, or one of them."""
+        found = self.find(name, generation)
+        if found is None:
+            return False
+        left = [one for one in self.objects.pop(name) if generation and one is not found]
+        if left:
+            self.objects[name] = left
+        return True
 
     def requests(self, method: str, part: str) -> list[Seen]:
         return [seen for seen in self.seen if seen.method == method and part in seen.path]
@@ -169,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
             status = 401
         elif self.gcs.denied:
             status = 403
-        elif bucket is not None and bucket != self.gcs.bucket:
+        elif bucket is not None and not (self.gcs.made and bucket == self.gcs.bucket):
             status = 404
         if status is None:
             return False
@@ -197,13 +208,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _list(self, seen: Seen) -> None:
         prefix = seen.query.get("prefix", "")
-        names = sorted(name for name in self.gcs.objects if name.startswith(prefix))
+        found: list[Object] = []
+        for name in sorted(name for name in self.gcs.objects if name.startswith(prefix)):
+            versions = self.gcs.objects[name]
+            found += versions if seen.query.get("versions") == "true" else versions[-1:]
         start = int(seen.query.get("pageToken", "0"))
         page: dict[str, Any] = {
             "kind": "storage#objects",
-            "items": [self.gcs.objects[name][-1].resource() for name in names[start:][:PAGE]],
+            "items": [one.resource() for one in found[start:][:PAGE]],
         }
-        if start + PAGE < len(names):
+        if start + PAGE < len(found):
             page["nextPageToken"] = str(start + PAGE)
         self._answer(200, page)
 
@@ -224,6 +238,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         seen = self._begin()
         upload = re.fullmatch(r"/upload/storage/v1/b/([^/]+)/o", seen.path)
+        if seen.path == "/storage/v1/b":
+            self._make(seen)
+            return
         if upload is None:
             self._body(seen)
             self._answer(400, {"error": "invalid_grant"})
@@ -248,6 +265,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         made = self.gcs.put(record["name"], content, record.get("metadata"))
         self._answer(200, made.resource())
+
+    def _make(self, seen: Seen) -> None:
+        name = json.loads(self._body(seen))["name"]
+        if self.gcs.made:
+            self._answer(409, {"error": {"code": 409, "message": "it is there"}})
+            return
+        self.gcs.bucket, self.gcs.made = name, True
+        self._answer(200, {"kind": "storage#bucket", "name": name})
 
     def do_PUT(self) -> None:
         seen = self._begin()
@@ -283,7 +308,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.gcs.sessions.pop(seen.path.removeprefix("/upload/"), None)
             self._answer(499)
             return
-        one = re.fullmatch(r"/storage/v1/b/([^/]+)/o/(.+)", seen.path)
-        if one and not self._refused(seen, one[1]):
-            there = self.gcs.delete(unquote(one[2]))
+        one = re.fullmatch(r"/storage/v1/b/([^/]+)(?:/o/(.+))?", seen.path)
+        if one is None or self._refused(seen, one[1]):
+            return
+        if one[2] is not None:
+            there = self.gcs.delete(unquote(one[2]), seen.query.get("generation"))
             self._answer(204) if there else self._answer(404, {"error": {"code": 404}})
+        elif self.gcs.objects:
+            self._answer(409, {"error": {"code": 409, "message": "it is not empty"}})
+        else:
+            self.gcs.made = False
+            self._answer(204)

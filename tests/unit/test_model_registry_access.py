@@ -15,7 +15,7 @@ from model_registry_storage import MODEL, files_of, ir, moto_port, s3_client
 from components.models.registry import RegistryUrl, parse_registry_url
 from scripts.model_registry import bucket_life
 from scripts.model_registry.__main__ import main
-from scripts.model_registry.bucket import RegistryFault
+from scripts.model_registry.bucket import Denied, RegistryFault
 from scripts.model_registry.bucket_life import MARK
 from scripts.model_registry.opening import open_bucket
 from scripts.model_registry.s3_client import open_client
@@ -191,6 +191,7 @@ def test_wrong_s3_credentials_are_refused_and_the_right_ones_are_not(signed: dic
     assert list(open_bucket(url, signed).list("")) == []
     wrong = {**signed, "AWS_SECRET_ACCESS_KEY": "a-wrong-secret-key"}
     fault = refusal(url, wrong)
+    assert isinstance(fault, Denied)
     assert fault.lasting
     assert "refuses these credentials (403 SignatureDoesNotMatch)" in fault.message
     assert "a-wrong-secret-key" not in fault.message
@@ -252,6 +253,18 @@ def test_a_bucket_that_was_there_before_keeps_all_but_the_registry():
     assert not bucket_life.unmake(client, url, print)
     left = s3_client().list_objects_v2(Bucket="of-a-person")["Contents"]
     assert [one["Key"] for one in left] == ["photos/1.jpg"]
+
+
+def test_a_bucket_whose_making_was_cut_off_before_its_mark_is_unmade_too():
+    s3_client().create_bucket(Bucket="made-and-cut-off")
+    url = s3_url("made-and-cut-off")
+    client = open_client(url, KEYS)
+    assert bucket_life.make(client, url, print).as_json() == {
+        "url": str(url),
+        "made": False,
+        "versioned": True,
+    }
+    assert bucket_life.unmake(client, url, print)
 
 
 def test_a_bucket_that_was_made_stays_while_it_has_other_things():

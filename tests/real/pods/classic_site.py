@@ -86,12 +86,12 @@ class Registry:
     proxy: HoldingProxy
     keys: dict[str, str] = field(repr=False)
 
-    def run(self, *words: str) -> str:
+    def run(self, *words: str, **environment: str) -> str:
         """Run `python -m scripts.model_registry`, which has to end well; return what it says."""
         done = subprocess.run(
             [sys.executable, "-m", "scripts.model_registry", *words],
             cwd=ROOT,
-            env={**os.environ, **self.keys},
+            env={**os.environ, **self.keys, **environment},
             capture_output=True,
             text=True,
             timeout=SECONDS,
