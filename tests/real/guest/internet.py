@@ -104,7 +104,8 @@ class Internet:
                 question, asker = self._names.recvfrom(1500)
             except OSError:
                 return
-            with contextlib.suppress(IndexError, struct.error):
+            # Closed while a question was being answered, it is not asked any more.
+            with contextlib.suppress(IndexError, struct.error, OSError):
                 self._names.sendto(self._name_answer(question), asker)
 
     def _name_answer(self, question: bytes) -> bytes:
