@@ -104,7 +104,9 @@ def credentials_of(settings: ModelRegistrySettings) -> Mapping[str, pulumi.Input
         "AWS_ACCESS_KEY_ID": settings.registry_key_id,
         "AWS_SECRET_ACCESS_KEY": settings.registry_secret_key,
     }
-    return {name: as_output(value) for name, value in given.items() if value is not None}
+    found = {name: as_output(value) for name, value in given.items() if value is not None}
+    # A token of the deployer's own login is none of this key's.
+    return {**found, "AWS_SESSION_TOKEN": ""} if found else {}
 
 
 def uploads_of(settings: ModelRegistrySettings) -> list[Upload]:

@@ -41,7 +41,8 @@ class ClassicModels:
         found = _at(path)
         if found is None:
             return None
-        allowed = "POST" if path.endswith("/infer") else "GET"
+        # Not by the path itself: a model may have that name.
+        allowed = "POST" if found.shown.endswith("/infer") else "GET"
         return found if method == allowed else NoRoute(405, found.shown, allowed)
 
     async def answer(

@@ -64,4 +64,5 @@ def _credentials(ready: Prepared, name: str) -> dict[str, str]:
         done = stack.run(ready.checkout, ready.cli, ready.variables, words)
         if done.returncode == 0 and done.stdout.strip():
             found[variable] = done.stdout.strip()
-    return found
+    # A token of the deployer's own login is none of this key's.
+    return {**found, "AWS_SESSION_TOKEN": ""} if found else {}

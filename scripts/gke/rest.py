@@ -1,9 +1,10 @@
-"""Servers of OpenVINO's operator at rest: `python -m scripts.gke.rest`, before their disks change.
+"""What has disks at rest: `python -m scripts.gke.rest`, before those change.
 
-`$LLM_ENDPOINT_REST` is a JSON list of names, each of a `ModelServer` in `$LLM_ENDPOINT_NAMESPACE`:
-they get no pods, until the deployment says again how many. The job that fills a disk takes the room
-on the node that the server has, and would wait for it forever. One that is not there rests already.
-Prints the names.
+`$LLM_ENDPOINT_REST` is a JSON list of names in `$LLM_ENDPOINT_NAMESPACE`, each of a `ModelServer` of
+OpenVINO's operator, or of another kind as in `Deployment/colab-runtime`: they get no pods, until the
+deployment says again how many. The job that fills a server's disk takes the room on the node that
+the server has, and a disk is deleted once no pod has it: both would wait forever. What is not there
+rests already. Prints the names.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from components.rendering.kubernetes import operator
 from components.rendering.process import Variable
 from scripts.gcp.credentials import CredentialsError
 from scripts.gke.access import AccessError, from_environment
 from scripts.gke.api import ClusterApi, ClusterError
+from scripts.gke.workloads import KINDS, MODEL_SERVER, path_of
 from scripts.verify.bounds import Deadline
 from scripts.verify.shape import Json, dig, parse_json
 
@@ -39,9 +40,19 @@ def parse(text: str) -> tuple[str, ...]:
     except ValueError:
         value = None
     names = [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
-    if not isinstance(value, list) or len(names) != len(value):
-        raise RestError(f'{Variable.REST} takes a JSON list of names, such as ["chat"]')
+    known = all(_split(one)[0] in KINDS for one in names)
+    if not isinstance(value, list) or len(names) != len(value) or not known:
+        raise RestError(
+            f'{Variable.REST} takes a JSON list of names, such as ["chat"] or '
+            f'["{MODEL_SERVER}/chat"], where a kind is one of {", ".join(KINDS)}'
+        )
     return tuple(names)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return the kind and the name in `text`."""
+    kind, slash, name = text.rpartition("/")
+    return kind if slash else MODEL_SERVER, name
 
 
 def rest(
@@ -52,31 +63,29 @@ def rest(
     patience_seconds: float = PATIENCE_SECONDS,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Take all pods from each server. Raises `ClusterError` once its patience is over."""
+    """Take all pods from each of `names`. Raises `ClusterError` once its patience is over."""
     deadline = Deadline(patience_seconds)
-    for name in names:
+    for text in names:
+        kind, name = _split(text)
         while True:
             try:
-                _rest_one(api, namespace, name)
+                _rest_one(api, path_of(kind, namespace, name))
             except ClusterError as error:
                 if error.status == _GONE:
                     break
                 passing = error.passing or error.status == _CONFLICT
                 if not passing or deadline.remaining() == 0.0:
-                    message = f"{operator.KIND} {name}: {error}"
-                    raise ClusterError(message, error.status) from None
+                    raise ClusterError(f"{kind} {name}: {error}", error.status) from None
                 pause(min(_PAUSE_SECONDS, deadline.remaining()))
             else:
                 break
 
 
-def _rest_one(api: ClusterApi, namespace: str, name: str) -> None:
-    group = f"/apis/{operator.GROUP}/{operator.VERSION}"
-    path = f"{group}/namespaces/{namespace}/{operator.PLURAL}/{name}/scale"
+def _rest_one(api: ClusterApi, path: str) -> None:
     # A count of 0 is left out of what the API server sends.
-    if dig(api.get(path), "spec", "replicas"):
+    if dig(api.get(f"{path}/scale"), "spec", "replicas"):
         body: Json = {"spec": {"replicas": 0}}
-        api.patch(path, body)
+        api.patch(f"{path}/scale", body)
 
 
 def main(environment: Mapping[str, str]) -> int:
@@ -93,7 +102,7 @@ def main(environment: Mapping[str, str]) -> int:
         return 1
     except ClusterError as error:
         print(
-            f"error: a server's pods can't be taken: {error}\nnext: see that message, then the "
+            f"error: pods can't be taken: {error}\nnext: see that message, then the "
             "same command again",
             file=sys.stderr,
         )

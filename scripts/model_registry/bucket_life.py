@@ -14,7 +14,10 @@ from botocore.exceptions import ClientError
 
 from components.models.registry import MANIFESTS, MODELS, RegistryUrl
 from scripts.model_registry.bucket import MissingBucket, RegistryFault, Report
+from scripts.model_registry.listing import list_models
+from scripts.model_registry.s3 import S3Bucket
 from scripts.model_registry.s3_client import DEFAULT_REGION, answer_of, faults
+from scripts.model_registry.uploads import Uploads
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -61,15 +64,15 @@ def make(client: S3Client, url: RegistryUrl, report: Report) -> Made:
 def unmake(client: S3Client, url: RegistryUrl, report: Report) -> bool:
     """Delete the registry with all versions of its objects, and the bucket if it was made here.
 
-    Returns whether the bucket was deleted. One that is not there is as good as deleted. Raises
+    In one that was not, what no manifest names stays: others may have models beside. Returns whether the bucket was deleted. One that is not there is as good as deleted. Raises
     `RegistryFault`.
     """
     try:
         if not _is_there(client, url):
             return False
         ours = _is_marked(client, url)
-        for folder in (MODELS, MANIFESTS):
-            _empty(client, url, url.key(f"{folder}/"))
+        for prefix in (f"{MODELS}/", f"{MANIFESTS}/") if ours else _pushed(client, url, report):
+            _empty(client, url, url.key(prefix))
         if not ours:
             report(f"{url.bucket} was not made by this project: only the registry in it is deleted")
             return False
@@ -83,6 +86,14 @@ def unmake(client: S3Client, url: RegistryUrl, report: Report) -> bool:
     except MissingBucket:
         return False
     return True
+
+
+def _pushed(client: S3Client, url: RegistryUrl, report: Report) -> list[str]:
+    """Return what versions consist of, the manifest of each last: by it they are found again."""
+    contents = list_models(S3Bucket(url, lambda: client, Uploads()), url)
+    for model in contents.unfinished:
+        report(f"{url.key(model.folder)} has no manifest, and may be somebody else's: it stays")
+    return [part for one in contents.models for part in (f"{one.folder}/", one.manifest)]
 
 
 def _is_there(client: S3Client, url: RegistryUrl) -> bool:
@@ -191,19 +202,26 @@ def _keys(client: S3Client, url: RegistryUrl, prefix: str) -> Iterator[str]:
 
 
 def _empty(client: S3Client, url: RegistryUrl, prefix: str) -> None:
-    """Delete what begins with `prefix`: objects, their versions, and unfinished uploads.
+    """Delete the object `prefix`, or all in it where it ends as a folder.
 
-    One by one, since the deletion of many at once needs a checksum that not all storage takes.
+    With objects go their versions, and unfinished uploads. One by one, since the deletion of many at once needs a checksum that not all storage takes.
     """
-    for key in list(_keys(client, url, prefix)):
+
+
+    def meant(key: str) -> bool:
+        return prefix.endswith("/") or key == prefix
+
+    for key in list(filter(meant, _keys(client, url, prefix))):
         with faults(url, key):
             client.delete_object(Bucket=url.bucket, Key=key)
     with faults(url):
         try:
             for key, version in list(_versions(client, url, prefix)):
-                client.delete_object(Bucket=url.bucket, Key=key, VersionId=version)
+                if meant(key):
+                    client.delete_object(Bucket=url.bucket, Key=key, VersionId=version)
             for key, upload in list(_uploads(client, url, prefix)):
-                client.abort_multipart_upload(Bucket=url.bucket, Key=key, UploadId=upload)
+                if meant(key):
+                    client.abort_multipart_upload(Bucket=url.bucket, Key=key, UploadId=upload)
         except ClientError as error:
             if not answer_of(error).unknown_here:
                 raise

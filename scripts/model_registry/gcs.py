@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -16,7 +17,7 @@ from scripts.model_registry.bucket import (
     Report,
     Stored,
 )
-from scripts.model_registry.gcs_client import TIMEOUT_SECONDS, Gcs, faults
+from scripts.model_registry.gcs_client import TIMEOUT_SECONDS, Gcs, faults, write_faults
 from scripts.model_registry.gcs_types import Blob, BlobsOf
 from scripts.model_registry.gcs_upload import PART_BYTES, ResumableUpload
 from scripts.model_registry.sending import FileChanged
@@ -24,6 +25,7 @@ from scripts.model_registry.uploads import Uploads
 
 _READ_BYTES = 16 * 1024 * 1024
 _BINARY = "application/octet-stream"
+_GENERATION = re.compile(r"[0-9]{1,19}")
 
 
 class GcsBucket:
@@ -116,6 +118,9 @@ class GcsBucket:
         return blob
 
     def _find(self, key: str, version: str | None) -> Blob | None:
+        if version is not None and _GENERATION.fullmatch(version) is None:
+            # Of other storage, from which the registry was copied.
+            return None
         generation = None if version is None else int(version)
         with self._faults(key):
             return self._bucket.get_blob(
@@ -123,7 +128,7 @@ class GcsBucket:
             )
 
     def _put(self, key: str, data: bytes, sha256: str, *, only_new: bool) -> Stored:
-        with self._faults(key):
+        with write_faults(self._url, key, own_identity=self._gcs.own_identity):
             blob = self._named(key, sha256)
             blob.upload_from_string(
                 data,

@@ -167,6 +167,16 @@ def faults(url: RegistryUrl, key: str | None = None, *, own_identity: bool) -> G
         ) from None
 
 
+@contextmanager
+def write_faults(url: RegistryUrl, key: str, *, own_identity: bool) -> Generator[None]:
+    """Do as `faults`, where an object is written: what can be missing then is its bucket."""
+    try:
+        with faults(url, key, own_identity=own_identity):
+            yield
+    except MissingObject:
+        raise refused(url, None, 404, own_identity=own_identity) from None
+
+
 def refused(url: RegistryUrl, key: str | None, status: int, *, own_identity: bool) -> RegistryFault:
     """Return the fault of an answer that is an error. `key` None is the bucket itself."""
     what = f"{url}" if key is None else f"{key} in gs://{url.bucket}"

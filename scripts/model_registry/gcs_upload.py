@@ -21,7 +21,7 @@ import requests
 
 from components.models.registry import RegistryUrl
 from scripts.model_registry.bucket import RegistryFault, Report
-from scripts.model_registry.gcs_client import TIMEOUT_SECONDS, faults, refused
+from scripts.model_registry.gcs_client import TIMEOUT_SECONDS, faults, refused, write_faults
 from scripts.model_registry.gcs_types import Blob
 from scripts.model_registry.sending import FileChanged, parts
 from scripts.model_registry.uploads import Uploads
@@ -92,7 +92,7 @@ class ResumableUpload:
         return str(stored.get("generation"))
 
     def _begin(self, size: int, sha256: str) -> str:
-        with self._faults():
+        with write_faults(self._url, self._blob.name, own_identity=self._own_identity):
             session = self._blob.create_resumable_upload_session(
                 content_type="application/octet-stream",
                 size=size,

@@ -98,24 +98,33 @@ class Place:
                 self.note(manifest, url, self.folder)
         return manifest
 
-    def begin(self) -> None:
-        """Have the folders for what is pulled, and what is there of the version in them."""
+    def begin(self, manifest: Manifest) -> None:
+        """Have the folders for what is pulled, and in them what is there of `manifest` alone.
+
+        Links are followed nowhere: what lies elsewhere is somebody else's.
+        """
         self.record.unlink(missing_ok=True)
         self.incoming.mkdir(parents=True, exist_ok=True)
-        if self.folder.is_dir() and not self.arrived.exists():
+        if self.arrived.is_symlink():
+            self.arrived.unlink()
+        if self.folder.is_dir() and not (self.folder.is_symlink() or self.arrived.exists()):
             self.folder.rename(self.arrived)
         remove(self.folder)
         self.arrived.mkdir(exist_ok=True)
-
-    def settle(self, manifest: Manifest, url: RegistryUrl) -> None:
-        """Put the version, all of whose files have arrived, where it belongs."""
         listed = {self.arrived / file.path for file in manifest.files}
         for path in sorted(self.arrived.rglob("*"), reverse=True):
             if path.is_dir() and not path.is_symlink():
                 with suppress(OSError):
                     path.rmdir()
-            elif path not in listed:
+            elif path.is_symlink() or path not in listed:
                 path.unlink()
+        partials = {self.partial(file) for file in manifest.files}
+        for path in self.incoming.iterdir():
+            if path != self.arrived and (path.is_symlink() or path not in partials):
+                remove(path)
+
+    def settle(self, manifest: Manifest, url: RegistryUrl) -> None:
+        """Put the version, all of whose files have arrived, where it belongs."""
         self.note(manifest, url, self.arrived)
         self.arrived.rename(self.folder)
         shutil.rmtree(self.incoming, ignore_errors=True)

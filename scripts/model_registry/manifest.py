@@ -26,6 +26,8 @@ _NAME = re.compile(r"[^\x00-\x1f\x7f/\\]+")
 _MOST_NAME_BYTES = 255
 _MOST_PATH_BYTES = 700
 """Object names have at most 1024 bytes in either kind of storage; the folders before need some."""
+_MOST_FILE_BYTES = 2**50
+"""More than an object has in either kind of storage, and few enough to be reckoned with."""
 
 
 class ManifestError(ValueError):
@@ -92,7 +94,7 @@ def content_digest(files: Sequence[tuple[str, int, str]]) -> str:
 
 def check_path(path: str) -> None:
     """Raise `ManifestError` unless `path` is one that any file system and bucket takes."""
-    if len(path.encode(errors="surrogateescape")) > _MOST_PATH_BYTES:
+    if len(path.encode(errors="surrogatepass")) > _MOST_PATH_BYTES:
         raise ManifestError(f"{path!r} is longer than {_MOST_PATH_BYTES} bytes")
     for name in path.split("/"):
         if _NAME.fullmatch(name) is None or name.startswith("."):
@@ -108,7 +110,7 @@ def parse_manifest(text: str, model: RegistryModel) -> Manifest:
     """Read the manifest of `model`. Raises `ManifestError`."""
     try:
         record: object = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ManifestError("it is no JSON") from None
     if not isinstance(record, dict):
         raise ManifestError("it is no JSON object")
@@ -129,7 +131,8 @@ def parse_manifest(text: str, model: RegistryModel) -> Manifest:
     files = tuple(sorted((_file(entry) for entry in entries), key=lambda file: file.path))
     _check_tree([file.path for file in files])
     created = fields.get("created")
-    manifest = Manifest(model, created if isinstance(created, str) else "", files)
+    readable = isinstance(created, str) and created.isprintable()
+    manifest = Manifest(model, cast(str, created) if readable else "", files)
     if fields.get("sha256") != manifest.sha256:
         raise ManifestError("its own sha256 is not that of what it lists")
     return manifest
@@ -175,7 +178,7 @@ def _file(entry: object) -> ManifestFile:
     if not isinstance(path, str):
         raise ManifestError("a file in it has no path")
     check_path(path)
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MOST_FILE_BYTES:
         raise ManifestError(f"{path!r} has no size in it")
     if not isinstance(sha256, str) or _SHA256.fullmatch(sha256) is None:
         raise ManifestError(f"{path!r} has no sha256 in it")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from components.models.reference import shown
 from components.models.registry import (
     RegistryError,
     RegistryModel,
@@ -47,7 +48,8 @@ def registry_of(
     try:
         return parse_registry_url(text), rest
     except RegistryError as error:
-        raise UsageError(str(error)) from None
+        # An endpoint may come with a password by mistake.
+        raise UsageError(str(error).replace(repr(text), repr(shown(text)))) from None
 
 
 def models_of(words: Sequence[str]) -> tuple[RegistryModel, ...]:

@@ -61,7 +61,7 @@ def _pull(
 ) -> Pulled:
     model = place.model
     manifest = patiently(partial(_manifest, bucket, url, model), patience, report)
-    place.begin()
+    place.begin(manifest)
     wanted = [
         file for file in manifest.files if not is_file(place.arrived / file.path, file, report)
     ]

@@ -44,24 +44,31 @@ def push(
     """Have the files of `folder` in the registry as `model`.
 
     A push that was cut off goes on from where it was. The same content again changes nothing, but
-    sends anew what has vanished from the bucket since. Another content is refused: a version never
-    changes. Raises `RegistryFault`.
+    sends anew what has vanished from the bucket since, or was written anew by somebody. Another
+    content is refused: a version never changes. Raises `RegistryFault`.
     """
     files = read_folder(folder, report)
     there = patiently(partial(read_manifest, bucket, url, model), patience, report)
     if there is not None and there.sha256 != digest(files):
         raise _other_content(url, model, there, files)
+    noted = {} if there is None else {file.path: file.object_version for file in there.files}
     entries: list[ManifestFile] = []
     sent: list[str] = []
     for file in files:
         key = url.key(f"{model.folder}/{file.path}")
-        version, was_sent = patiently(partial(_have, bucket, key, file, report), patience, report)
+        have = partial(_have, bucket, key, file, report, noted=noted.get(file.path))
+        version, was_sent = patiently(have, patience, report)
         entries.append(ManifestFile(file.path, file.size_bytes, file.sha256, version))
         if was_sent:
             sent.append(file.path)
     if there is not None and not sent:
         report(f"{model} is in {url} with this content already: nothing changed")
         return Pushed(model, there, ())
+    if there is None:
+        # Files took their time: what is somebody's version by now is not touched.
+        there = patiently(partial(read_manifest, bucket, url, model), patience, report)
+        if there is not None and there.sha256 != digest(files):
+            raise _theirs(url, model)
     patiently(partial(_only_these, bucket, url, model, files), patience, report)
     created = datetime.now(UTC).isoformat(timespec="seconds") if there is None else there.created
     manifest = Manifest(model, created, tuple(entries))
@@ -74,10 +81,15 @@ def push(
     return Pushed(model, manifest, tuple(sent))
 
 
-def _have(bucket: Bucket, key: str, file: LocalFile, report: Report) -> tuple[str | None, bool]:
-    """Have the file's object; return its version's name, and whether it was sent for that."""
+def _have(
+    bucket: Bucket, key: str, file: LocalFile, report: Report, *, noted: str | None
+) -> tuple[str | None, bool]:
+    """Have the file's object; return its version's name, and whether it was sent for that.
+
+    Where a manifest has `noted` its version, no other one is taken for it.
+    """
     there = bucket.stat(key)
-    if there is not None and (there.size_bytes, there.sha256) == (file.size_bytes, file.sha256):
+    if _is(there, file) and (noted is None or there.version == noted):
         return there.version, False
     try:
         return bucket.put_file(key, file.place, file.sha256, report).version, True
@@ -96,18 +108,22 @@ def _only_these(
 
     A model server that reads the bucket itself would take the rest for a part of the model.
     """
-    wanted = {url.key(f"{model.folder}/{file.path}"): file.size_bytes for file in files}
+    wanted = {url.key(f"{model.folder}/{file.path}"): file for file in files}
     for stored in list(bucket.list(url.key(f"{model.folder}/"))):
-        if wanted.get(stored.key) == stored.size_bytes:
-            del wanted[stored.key]
-        elif stored.key not in wanted:
+        if stored.key not in wanted:
             bucket.delete(stored.key)
-    if wanted:
-        raise RegistryFault(
-            f"{next(iter(wanted))} changed in the bucket while it was being pushed: another push "
-            f"of {model} is running\nnext: let one of them end, and run this again",
-            lasting=True,
-        )
+    for key, file in wanted.items():
+        if not _is(bucket.stat(key), file):
+            raise RegistryFault(
+                f"{key} changed in the bucket while it was being pushed: another push of {model} "
+                "is running\nnext: let one of them end, and run this again",
+                lasting=True,
+            )
+
+
+def _is(there: Stored | None, file: LocalFile) -> TypeIs[Stored]:
+    """Whether an object has the size of `file`, and claims its digest."""
+    return there is not None and (there.size_bytes, there.sha256) == (file.size_bytes, file.sha256)
 
 
 def _write(bucket: Bucket, url: RegistryUrl, manifest: Manifest, *, only_new: bool) -> Manifest:
@@ -119,13 +135,17 @@ def _write(bucket: Bucket, url: RegistryUrl, manifest: Manifest, *, only_new: bo
         # Written by another push of the same, or by this one, whose answer was lost on the way.
         there = read_manifest(bucket, url, manifest.model)
         if there is None or there.sha256 != manifest.sha256:
-            raise RegistryFault(
-                f"{manifest.model} was pushed to {url} by someone else meanwhile, with another "
-                f"content\nnext: push yours as {_next(manifest.model)}",
-                lasting=True,
-            ) from None
+            raise _theirs(url, manifest.model) from None
         return there
     return manifest
+
+
+def _theirs(url: RegistryUrl, model: RegistryModel) -> RegistryFault:
+    return RegistryFault(
+        f"{model} was pushed to {url} by someone else meanwhile, with another content\n"
+        f"next: push yours as {_next(model)}",
+        lasting=True,
+    )
 
 
 def _other_content(

@@ -85,8 +85,14 @@ class S3Bucket:
             try:
                 answer = self._client.get_object(**request)
             except ClientError as error:
-                if start and answer_of(error).status == 416:
+                said = answer_of(error)
+                if start and said.status == 416:
                     answer = None
+                elif version is not None and (said.status, said.code) == (400, "InvalidArgument"):
+                    # Of other storage, from which the registry was copied.
+                    raise MissingObject(
+                        f"{key} in s3://{self._url.bucket} is not there in that version"
+                    ) from None
                 else:
                     raise
         if answer is None:

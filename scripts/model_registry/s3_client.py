@@ -34,7 +34,7 @@ _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 
 _MISSING_OBJECT = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound"})
-_EXISTS = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
+_EXISTS = frozenset({"PreconditionFailed", "412"})
 _CREDENTIALS = frozenset(
     {
         "AccessDenied",
@@ -63,6 +63,7 @@ _OTHERWISE_403 = _REGION | {"RequestTimeTooSkewed"}
 _PASSING = frozenset(
     {
         "BadDigest",
+        "ConditionalRequestConflict",
         "IncompleteBody",
         "InternalError",
         "OperationAborted",

@@ -167,7 +167,8 @@ def _asked(
 
     sent, answer = ask(first)
     for size in others:
-        if answer.status == HTTPStatus.OK:
+        larger = sum(each.sized(size).size_bytes for each in inputs)
+        if answer.status == HTTPStatus.OK or larger > _MOST_BYTES:
             break
         sent, answer = ask(size)
     return sent, answer

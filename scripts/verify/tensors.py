@@ -46,6 +46,11 @@ class Tensor:
         """How many elements it has."""
         return math.prod(self.shape)
 
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes its zeros have."""
+        return self.count * BYTES_EACH[self.datatype]
+
     def sized(self, size: int) -> Tensor:
         """Return it with `size` for open dimensions, and 1 for an open first one, the batch's."""
         shape = [
@@ -83,7 +88,7 @@ def _shape(value: Json) -> tuple[int, ...] | None:
 
 def zeros(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Content:
     """Return a request with zeros for `inputs`, which asks for `outputs` in binary form."""
-    sizes = [each.count * BYTES_EACH[each.datatype] for each in inputs]
+    sizes = [each.size_bytes for each in inputs]
     header: Json = {
         "inputs": [
             {

@@ -63,7 +63,8 @@ def built(name: str, sources: Mapping[str, Path], package: str) -> Path:
         digest.update(f"\0{file}\0".encode() + path.read_bytes())
     cache = cache_root(os.environ)
     target = cache / "gateway-tests" / f"{name}-{digest.hexdigest()[:12]}"
-    with one_at_a_time(cache / "gateway-tests" / "lock", f"building {name} (some minutes)"):
+    locks = cache / "gateway-tests"
+    with one_at_a_time(locks / f"{name}.lock", f"building {name} (some minutes)"):
         if target.is_dir():
             return target / name
         variables = {
@@ -76,7 +77,9 @@ def built(name: str, sources: Mapping[str, Path], package: str) -> Path:
             module.mkdir()
             for file, path in sources.items():
                 shutil.copyfile(path, module / file)
-            command = [go_program(module, cache), "build", "-trimpath", "-buildvcs=false"]
+            with one_at_a_time(locks / "lock", "getting Go"):
+                go = go_program(module, cache)
+            command = [go, "build", "-trimpath", "-buildvcs=false"]
             command += ["-ldflags=-s -w", "-o", str(partial / name), package]
             subprocess.run(command, cwd=module, env=variables, check=True, timeout=BUILD_SECONDS)
     return target / name

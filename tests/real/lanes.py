@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
+import cluster.build
+import colab.restic
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -19,6 +21,11 @@ _CLUSTER = ("test_control_plane", "test_gke_")
 _LANES = {**dict.fromkeys(_GUESTS, "guests"), **dict.fromkeys(_CLUSTER, "cluster")}
 _ORDER = {"guests": 0, "cluster": 2}
 _OTHERS = 1
+_BUILDS = {
+    "cluster": cluster.build.start_building,
+    "tests/real/test_colab_runtime": colab.restic.start_building,
+}
+"""By the beginning of a lane's name, what builds for it in the background."""
 _BUILDING = pytest.StashKey[list[subprocess.Popen[bytes]]]()
 
 
@@ -62,11 +69,11 @@ def pytest_xdist_node_collection_finished(node: WorkerController, ids: Sequence[
 def _start_building(config: pytest.Config, ids: Iterable[str]) -> None:
     if _BUILDING in config.stash:
         return
-    if not any(lane_of(nodeid) == "cluster" for nodeid in ids):
+    wanted = {start for nodeid in ids for start in _BUILDS if lane_of(nodeid).startswith(start)}
+    if not wanted:
         return
-    from cluster.build import start_building
-
-    config.stash[_BUILDING] = [each for each in (start_building(),) if each is not None]
+    started = [_BUILDS[start]() for start in sorted(wanted)]
+    config.stash[_BUILDING] = [each for each in started if each is not None]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,4 +1,4 @@
-"""`scripts.gke.rest`: servers of OpenVINO's operator get no pods while their disks are filled."""
+"""`scripts.gke.rest`: what has disks gets no pods while those change."""
 
 import pytest
 from fake_cluster import NAMESPACE, FakeCluster
@@ -47,7 +47,15 @@ def test_who_may_not_scale_is_told_of_which_server():
             rest(api, NAMESPACE, ["chat"])
 
 
-@pytest.mark.parametrize("text", ["", "{}", '"chat"', "[1]"])
+def test_another_kind_is_scaled_by_its_own_path():
+    runtime = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/colab-runtime/scale"
+    with FakeCluster(objects={runtime: {"spec": {"replicas": 1}}}) as cluster:
+        api = ClusterApi(cluster.access, cluster.environment)
+        rest(api, NAMESPACE, parse('["Deployment/colab-runtime"]'))
+    assert patches(cluster) == [(runtime, {"spec": {"replicas": 0}})]
+
+
+@pytest.mark.parametrize("text", ["", "{}", '"chat"', "[1]", '["Pod/chat"]', '["/chat"]'])
 def test_what_is_no_list_of_names_is_refused(text: str):
     with pytest.raises(RestError, match="LLM_ENDPOINT_REST"):
         parse(text)

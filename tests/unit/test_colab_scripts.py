@@ -26,10 +26,17 @@ _RESTIC = """\
 shift
 while [ "${1#--}" != "$1" ]; do shift; done
 echo "$*" >>"$PLACE/calls"
+if [ "$1" = snapshots ]; then cat "$PLACE/snapshots" 2>/dev/null; fi
 if [ "$1" = backup ] && [ -e "$PLACE/missing" ]; then exit 10; fi
 if [ "$1" = init ]; then rm -f "$PLACE/missing"; fi
 while [ -e "$PLACE/hold/$1" ]; do sleep 0.02; done
 exit "$(cat "$PLACE/status/$1" 2>/dev/null || echo 0)"
+"""
+
+# What a node that vanishes now would have kept.
+_SYNC = """\
+#!/bin/sh
+echo "sync with $(cat "$PLACE/data/.llm-endpoint/restore" 2>/dev/null || echo no mark)" >>"$PLACE/calls"
 """
 
 
@@ -40,9 +47,10 @@ class Scripts:
         self.folder = folder
         for name in ("data", "libraries", "bin", "status", "hold", "run"):
             (folder / name).mkdir()
-        restic = folder / "bin/restic"
-        restic.write_text(_RESTIC)
-        restic.chmod(0o755)
+        for name, text in (("restic", _RESTIC), ("sync", _SYNC)):
+            program = folder / "bin" / name
+            program.write_text(text)
+            program.chmod(0o755)
         self.running: list[subprocess.Popen[str]] = []
 
     def start(self, name: str, *words: str) -> subprocess.Popen[str]:
@@ -54,6 +62,7 @@ class Scripts:
             "LLM_ENDPOINT_LIBRARIES": str(self.folder / "libraries"),
             "LLM_ENDPOINT_BACKUP_SECONDS": "3600",
             "RESTIC_HOST": "colab-runtime",
+            "RESTIC_REPOSITORY": "gs:the-bucket:/colab",
         }
         with (self.folder / "log").open("a") as log:
             process = subprocess.Popen(
@@ -235,3 +244,26 @@ def test_no_check_begins_once_the_pod_is_to_end(scripts: Scripts):
     assert scripts.run("last", "the pod is to end") == 0
     assert scripts.run("check") == 0
     assert scripts.words() == ["backup"]
+
+
+def test_a_disk_is_said_to_be_restored_once_its_files_are_on_it(scripts: Scripts):
+    (scripts.folder / "snapshots").write_text('[{"id": "1"}]')
+    assert scripts.run("restore") == 0
+    found = [call for call in scripts.calls() if str(scripts.folder / "libraries") not in call]
+    assert [call.partition(":")[0] for call in found[:4]] == [
+        "snapshots --json --host colab-runtime",
+        "sync with no mark",
+        "restore latest",
+        "sync with begun",
+    ]
+    assert (scripts.folder / "data/.llm-endpoint/restore").read_text() == "restored\n"
+
+
+def test_a_damaged_backup_is_never_given_up_with_its_bucket(scripts: Scripts):
+    (scripts.folder / "snapshots").write_text('[{"id": "1"}]')
+    scripts.ends_with("restore", 1)
+    assert scripts.run("restore") == 1
+    assert (scripts.folder / "data/.llm-endpoint/restore").read_text() == "begun\n"
+    assert "repair snapshots --forget (each restic" in scripts.log
+    assert "-r gs:the-bucket:/colab" in scripts.log
+    assert "runtime_backup none" not in scripts.log

@@ -99,8 +99,9 @@ class ColabRuntime(pulumi.ComponentResource):
     ) -> list[tuple[KubernetesObject, Manifest]]:
         objects = Objects(name, args["provider"])
         sent: list[tuple[KubernetesObject, Manifest]] = []
+        before = [*args.get("first", ()), *self._rest(name, args)]
         for rank in range(len(_ORDER)):
-            first = [*(args.get("first", ()) if rank else ()), *(one for one, _ in sent)]
+            first = [*(before if rank else ()), *(one for one, _ in sent)]
             sent += [
                 (
                     objects.send(
@@ -116,6 +117,27 @@ class ColabRuntime(pulumi.ComponentResource):
                 if _rank(manifest) == rank
             ]
         return sent
+
+    def _rest(self, name: str, args: ColabRuntimeArgs) -> list[local.Command]:
+        """Take the pod before its disks may be made anew: one is deleted once no pod has it, and
+        the command that scales comes after them."""
+        plan = args["plan"]
+        if not _makes_disks_anew(plan):
+            return []
+        return [
+            local.Command(
+                f"{name}-rest",
+                create=shlex.join([*args["python"], "-m", "scripts.gke.rest"]),
+                environment={
+                    Variable.CLUSTER: args["access"],
+                    Variable.NAMESPACE: plan.namespace,
+                    Variable.REST: json.dumps([f"{DEPLOYMENT}/{RUNTIME}"]),
+                },
+                triggers=[plan.storage_class],
+                logging=local.Logging.STDERR,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+        ]
 
     def _filled(self, manifest: Manifest, args: ColabRuntimeArgs) -> Manifest:
         """Return `manifest` with what of it is known only now: most objects need nothing."""
@@ -192,10 +214,14 @@ def _ignored(plan: ColabPlan, manifest: Manifest) -> tuple[str, ...]:
 
     Another class makes a disk anew, which waits for the pod that has it, and deletes its files.
     """
-    if kind_of(manifest) != "PersistentVolumeClaim":
+    if kind_of(manifest) != "PersistentVolumeClaim" or _makes_disks_anew(plan):
         return ()
-    files_come_back = plan.backup is not None and not plan.replicas
-    return () if files_come_back else ("spec.storageClassName",)
+    return ("spec.storageClassName",)
+
+
+def _makes_disks_anew(plan: ColabPlan) -> bool:
+    """Whether disks of another class take the place of the old: their files come back then."""
+    return plan.backup is not None and not plan.replicas
 
 
 def _annotated(manifest: Manifest, digest: pulumi.Output[str]) -> Manifest:

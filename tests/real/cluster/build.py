@@ -104,7 +104,7 @@ def _target() -> Path:
 def _build(target: Path, lock: int) -> None:
     cache = cache_root(os.environ)
     compiled = _home() / "compiled"
-    with one_at_a_time(cache / "gateway-tests" / "lock", "building a gateway's part"):
+    with one_at_a_time(cache / "gateway-tests" / "lock", "getting Go"):
         # It may install Go, which the gateway's tests do as well.
         go = go_program(SOURCES, cache)
     variables = {

@@ -23,10 +23,12 @@ is_new() {
 	done
 }
 
-# mark DISK WORD: what became of it, whole or not at all.
+# mark DISK WORD: what became of it, whole or not at all, and not before the files that it speaks of:
+# a node that vanishes loses what it has not written yet, for half a minute and more.
 mark() {
 	mkdir -p "$1/$OWN" &&
 		printf '%s\n' "$2" >"$1/$OWN/restore.new" &&
+		sync &&
 		mv "$1/$OWN/restore.new" "$1/$OWN/restore"
 }
 
@@ -55,7 +57,7 @@ restore() {
 	tell restore running "restores $1 from the last backup"
 	if ! bounded "$RESTORE_SECONDS" --no-lock restore "latest:$1" --host "$RESTIC_HOST" \
 		--target "$1" --overwrite if-changed --verify; then
-		tell restore failed "$1 could not be restored, for the reason above; tried again, it goes on with what is missing. Where the backup is damaged, config set runtime_backup none begins with what is on the disks"
+		tell restore failed "$1 could not be restored, for the reason above; tried again, it goes on with what is missing. Where the backup is damaged: repair index, then repair snapshots --forget (each restic --insecure-no-password -r $RESTIC_REPOSITORY …, from your machine) leave out what is lost. Leave runtime_backup as it is: a bucket that was made for it goes with another value, and all backups with it"
 		return 1
 	fi
 	mark "$1" restored && tell restore "done" "$1 has the files of the last backup, each one checked"
