@@ -22,6 +22,13 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9._-]{1,220}[a-z0-9])")
 _FOLDER = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
+_NO_BUCKET = (
+    "a bucket's name has at least 3 lower-case letters, digits, dots, hyphens and underscores, "
+    "with a letter or digit at each end"
+)
+_NO_FOLDER = (
+    "a folder's name has letters, digits, dots, hyphens and underscores, and is neither . nor .."
+)
 _TAKEN = frozenset({"v1", "v2", "v3"})
 """Names that the gateway's own paths begin with."""
 
@@ -97,24 +104,28 @@ def parse_registry_url(text: str) -> RegistryUrl:
     try:
         parts = urlsplit(text)
     except ValueError:
-        raise _refuse(text) from None
+        raise _refuse(text, "it can't be read as a URL") from None
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     folder = parts.path.strip("/")
-    if parts.scheme not in {"gs", "s3"} or parts.fragment:
-        raise _refuse(text)
-    if _BUCKET.fullmatch(parts.netloc) is None or (folder and _FOLDER.fullmatch(folder) is None):
-        raise _refuse(text)
-    if {".", ".."} & set(folder.split("/")):
-        raise _refuse(text)
+    if parts.scheme not in {"gs", "s3"}:
+        raise _refuse(text, "it begins with neither gs:// nor s3://")
+    if parts.fragment:
+        raise _refuse(text, "it has a #")
+    if "@" in parts.netloc:
+        raise _refuse(text, "it has credentials in it, which are given elsewhere")
+    if _BUCKET.fullmatch(parts.netloc) is None:
+        raise _refuse(text, _NO_BUCKET)
+    if (folder and _FOLDER.fullmatch(folder) is None) or {".", ".."} & set(folder.split("/")):
+        raise _refuse(text, _NO_FOLDER)
     if parts.scheme == "gs":
         if query:
-            raise _refuse(text)
+            raise _refuse(text, "gs:// takes nothing after a ?")
         return RegistryUrl("gs", parts.netloc, folder)
     if set(query) - {"endpoint", "region"}:
-        raise _refuse(text)
+        raise _refuse(text, "after the ? there is something besides endpoint and region")
     endpoint = query.get("endpoint")
     if endpoint is not None and not _is_origin(endpoint):
-        raise _refuse(text)
+        raise _refuse(text, "its endpoint is not just https://HOST or https://HOST:PORT")
     return RegistryUrl(
         "s3",
         parts.netloc,
@@ -135,5 +146,6 @@ def _is_origin(text: str) -> bool:
         return False
 
 
-def _refuse(text: str) -> RegistryError:
-    return RegistryError(f"{text!r} names no registry: it takes {FORMS}")
+def _refuse(text: str, why: str) -> RegistryError:
+    """Return the error; `why` repeats nothing of the text, which may have a password in it."""
+    return RegistryError(f"{text!r} names no registry, since {why}: it takes {FORMS}")

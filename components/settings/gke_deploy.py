@@ -82,8 +82,8 @@ def _operator_takes_the_image(settings: GkeOvmsSettings) -> Iterator[Problem]:
         f"deploy is 'operator', which starts OpenVINO Model Server with a flag that versions after "
         f"{ovms.CLEANS_SEQUENCES} refuse, and {pinned} is {version}: it takes an image of "
         f"{ovms.SERVES_A_FOLDER} or {ovms.CLEANS_SEQUENCES}, of which no digest is pinned here",
-        f"{_SET} container_image {_OWN_IMAGE}, and scripts/up, which looks up its digest; or "
-        f"{_BACK}",
+        f"{_SET} container_image {_OWN_IMAGE} && scripts/up STACK, which looks up its "
+        f"digest, or {_BACK}",
     )
 
 
@@ -199,13 +199,14 @@ def _when(settings: GkeOvmsSettings) -> str:
     if not settings.owns_cluster:
         return ""
     return (
-        ", which the first up makes and then stops at what is missing: up again goes on from there"
+        " (the first up makes the cluster and stops at what is missing there; the next goes on "
+        "from there)"
     )
 
 
 def _of_kserve(settings: GkeOvmsSettings) -> Iterator[str]:
     yield (
-        "deploy kserve: KServe has to be in the cluster, and cert-manager, which it needs"
+        "deploy kserve: KServe has to be in the cluster, with cert-manager, which it needs"
         f"{_when(settings)}"
     )
     yield (

@@ -84,8 +84,11 @@ def unfit(settings: GkeOvmsSettings) -> Iterator[str]:
             f"{short.offered}"
         )
     reference = parse_pod_model(settings.model)
+    disk = f"that pod's disk of {settings.disk_gb()} GB (cache_gb)"
+    if settings.keeps_no_models:
+        disk = f"its node's boot disk of {settings.node_disk_gb} GB (node_disk_gb)"
     if isinstance(reference, RegistryModelReference):
-        yield _of_a_registry("model", reference, f" of {settings.disk_gb()} GB (cache_gb)")
+        yield _of_a_registry("model", reference, disk)
     elif need_of(settings.engine, reference) is None:
         yield (
             f"model {shown(settings.model)}: its name does not tell its size, so that nothing says "
@@ -93,13 +96,15 @@ def unfit(settings: GkeOvmsSettings) -> Iterator[str]:
         )
     other = settings.wanted_pods().embeddings_model
     if isinstance(other, RegistryModelReference):
-        yield _of_a_registry("embeddings_model", other)
+        yield _of_a_registry(
+            "embeddings_model", other, disk if settings.keeps_no_models else "that pod's disk"
+        )
 
 
-def _of_a_registry(key: str, reference: RegistryModelReference, disk: str = "") -> str:
+def _of_a_registry(key: str, reference: RegistryModelReference, disk: str) -> str:
     return (
         f"{key} {reference}: a registry's names tell neither format nor size, so that nothing says "
-        f"here whether the engine loads it, and whether it fits its pod and that pod's disk{disk}; "
+        f"here whether the engine loads it, and whether it fits its pod and {disk}; "
         "the pod finds out when it fetches and loads it"
     )
 

@@ -44,16 +44,6 @@ def _bucket(value: str) -> str:
     return value
 
 
-def _made_here(value: str) -> str:
-    url = parse_registry_url(value)
-    if url.scheme == "gs":
-        raise ValueError(
-            "a bucket of Google's is made by this program: leave this unset, and name the bucket "
-            "by bucket_name"
-        )
-    return value
-
-
 def _uploads(value: tuple[str, ...]) -> tuple[str, ...]:
     models: list[RegistryModel] = []
     for entry in value:
@@ -93,7 +83,7 @@ class ModelRegistrySettings(Settings):
         description="Name of a bucket of Google's, which nobody else in the world may have. Unset: "
         "of the project's id and the stack's name.",
     )
-    registry: Annotated[RegistryText, AfterValidator(_made_here)] | None = Field(
+    registry: RegistryText | None = Field(
         default=None,
         description="Storage that speaks S3: `s3://BUCKET`, with `?endpoint=https://HOST&region="
         "REGION` where it is not AWS's. Unset: a bucket of Google's is made.",
@@ -162,6 +152,17 @@ def _bucket_has_a_place(settings: ModelRegistrySettings) -> Iterator[Problem]:
             )
 
 
+def _googles_bucket_is_made(settings: ModelRegistrySettings) -> Iterator[Problem]:
+    url = settings.url()
+    if url is not None and url.scheme == "gs":
+        yield Problem(
+            "registry",
+            "a bucket of Google's is made by this program: leave this unset, and name the bucket "
+            "by bucket_name",
+            "scripts/pulumi config rm registry",
+        )
+
+
 def _only_googles_bucket_is_named(settings: ModelRegistrySettings) -> Iterator[Problem]:
     given: dict[str, object] = {"bucket_name": settings.bucket_name, "labels": settings.labels}
     for key, value in given.items():
@@ -179,6 +180,7 @@ def _credentials_fit(settings: ModelRegistrySettings) -> Iterator[Problem]:
 _Find = Callable[[ModelRegistrySettings], Iterator[Problem]]
 _CHECKS: tuple[tuple[tuple[str, ...], _Find], ...] = (
     (("registry", "gcp:project", "gcp:region"), _bucket_has_a_place),
+    (("registry",), _googles_bucket_is_made),
     (("registry", "bucket_name", "labels"), _only_googles_bucket_is_named),
     (("registry", "registry_key_id", "registry_secret_key"), _credentials_fit),
 )

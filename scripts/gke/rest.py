@@ -1,10 +1,10 @@
 """What has disks at rest: `python -m scripts.gke.rest`, before those change.
 
-`$LLM_ENDPOINT_REST` is a JSON list of names in `$LLM_ENDPOINT_NAMESPACE`, each of a `ModelServer` of
-OpenVINO's operator, or of another kind as in `Deployment/colab-runtime`: they get no pods, until the
-deployment says again how many. The job that fills a server's disk takes the room on the node that
-the server has, and a disk is deleted once no pod has it: both would wait forever. What is not there
-rests already. Prints the names.
+`$LLM_ENDPOINT_REST` is a JSON list of names in `$LLM_ENDPOINT_NAMESPACE`, each of a `ModelServer`
+of OpenVINO's operator, or of another kind as in `Deployment/colab-runtime`: they get no pods, until
+the deployment says again how many. The job that fills a server's disk takes the room on the node
+that the server has, and a disk is deleted once no pod has it: both would wait forever. What is not
+there rests already. Prints the names.
 """
 
 from __future__ import annotations

@@ -207,7 +207,6 @@ def _empty(client: S3Client, url: RegistryUrl, prefix: str) -> None:
     With objects go their versions, and unfinished uploads. One by one, since the deletion of many at once needs a checksum that not all storage takes.
     """
 
-
     def meant(key: str) -> bool:
         return prefix.endswith("/") or key == prefix
 

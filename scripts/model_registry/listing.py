@@ -24,6 +24,8 @@ from scripts.model_registry.bucket import (
 _MANIFEST = re.compile(rf"{MANIFESTS}/([^/]+)/([^/]+)\.json")
 _FILE = re.compile(rf"{MODELS}/([^/]+)/([^/]+)/.+")
 _MOST_NAMED = 8
+COMMAND = ".venv/bin/python -m scripts.model_registry"
+"""How a person calls the registry's commands from a checkout."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def list_models(bucket: Bucket, url: RegistryUrl, name: str | None = None) -> Co
 def missing(bucket: Bucket, url: RegistryUrl, model: RegistryModel) -> RegistryFault:
     """Return the fault of a version that a registry does not have, with what it has instead."""
     there = "what it has can't be listed with these credentials"
-    next_step = f"push it: python -m scripts.model_registry push '{url}' {model} FOLDER"
+    next_step = f"push it: {COMMAND} push '{url}' {model} FOLDER"
     try:
         contents = list_models(bucket, url)
     except MissingBucket as fault:

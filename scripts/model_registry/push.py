@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeGuard
 
 from components.models.registry import RegistryModel, RegistryUrl
 from scripts.model_registry.attempts import Patience, patiently
-from scripts.model_registry.bucket import Bucket, ObjectExists, RegistryFault, Report
+from scripts.model_registry.bucket import Bucket, ObjectExists, RegistryFault, Report, Stored
 from scripts.model_registry.folder import LocalFile, digest, read_folder
 from scripts.model_registry.manifest import Manifest, ManifestFile, read_manifest
 from scripts.models.progress import amount
@@ -121,7 +122,7 @@ def _only_these(
             )
 
 
-def _is(there: Stored | None, file: LocalFile) -> TypeIs[Stored]:
+def _is(there: Stored | None, file: LocalFile) -> TypeGuard[Stored]:
     """Whether an object has the size of `file`, and claims its digest."""
     return there is not None and (there.size_bytes, there.sha256) == (file.size_bytes, file.sha256)
 

@@ -6,8 +6,8 @@ from functools import partial
 
 from components.models.registry import RegistryModel, RegistryUrl
 from scripts.model_registry.attempts import Patience, patiently
-from scripts.model_registry.bucket import Bucket, Report
-from scripts.model_registry.listing import missing
+from scripts.model_registry.bucket import Bucket, MissingObject, Report
+from scripts.model_registry.listing import COMMAND
 
 _DEFAULT_PATIENCE = Patience()
 
@@ -30,7 +30,10 @@ def remove(
     files = url.key(f"{model.folder}/")
     keys += [stored.key for stored in patiently(lambda: [*bucket.list(files)], patience, report)]
     if not keys:
-        raise missing(bucket, url, model)
+        raise MissingObject(
+            f"{url} has no {model}: there is nothing to remove\nnext: look what is there: "
+            f"{COMMAND} list '{url}'"
+        )
     for key in keys:
         patiently(partial(bucket.delete, key), patience, report)
     report(f"removed {model} from {url}: {len(keys)} object(s)")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from gke_stack import BASE, STACK, Stack, opened
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.real, pytest.mark.timeout(600)]
 
 ROLE = "roles/storage.objectViewer"
 CREDENTIALS = "registry-credentials"

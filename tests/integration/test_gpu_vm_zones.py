@@ -28,7 +28,7 @@ from scripts.bootstrap.places import Checkout
 from scripts.bootstrap.plugins import Plan
 from scripts.bootstrap.pulumi_cli import Cli
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.real, pytest.mark.timeout(600)]
 
 STACK = "gpu-vm"
 ADDRESS = "127.0.0.2"

@@ -52,6 +52,8 @@ def stdout(name: str, inputs: Mapping[str, object]) -> str:
     """What the commands of a first `up` print."""
     if name == "gke-colab-scale":
         return '{"colab-runtime": 1}'
+    if name == "gke-colab-rest":
+        return '["Deployment/colab-runtime"]'
     if name == "gke-colab-verification":
         return json.dumps(RECEIPT)
     return gke_program.stdout(name, inputs)

@@ -284,6 +284,20 @@ def test_disks_are_made_anew_only_without_a_pod_and_with_a_backup():
     assert ignored(variant("both parked")) == {("spec.storageClassName",)}
 
 
+def test_a_disk_that_may_be_made_anew_has_no_pod_before():
+    seen = variant("runtime parked")
+    rest = command(seen, "rest")
+    assert rest.plain()["create"].endswith("-m scripts.gke.rest")
+    environment = rest.plain()["environment"]
+    assert json.loads(environment["LLM_ENDPOINT_REST"]) == ["Deployment/colab-runtime"]
+    assert environment["LLM_ENDPOINT_NAMESPACE"] == NAMESPACE
+    assert rest.plain()["triggers"] == ["premium-rwo"]
+    for claim in ("colab-data", "colab-libraries"):
+        assert rest.name in before(seen, an_object(seen, "PersistentVolumeClaim", claim).name)
+    for kept in ("both", "both parked"):
+        assert "command:local:Command:gke-colab-rest" not in variant(kept).registrations
+
+
 def test_keep_data_keeps_the_disks_and_the_bucket():
     kept = {one.name for one in variant("kept").registrations.values() if one.protect}
     assert kept == {

@@ -36,7 +36,8 @@ exit "$(cat "$PLACE/status/$1" 2>/dev/null || echo 0)"
 # What a node that vanishes now would have kept.
 _SYNC = """\
 #!/bin/sh
-echo "sync with $(cat "$PLACE/data/.llm-endpoint/restore" 2>/dev/null || echo no mark)" >>"$PLACE/calls"
+mark=$PLACE/data/.llm-endpoint/restore
+echo "sync with $(cat "$mark" 2>/dev/null || echo no mark)" >>"$PLACE/calls"
 """
 
 

@@ -102,6 +102,8 @@ def access_lines(here: Gateway) -> list[dict[str, Any]]:
             "/models/*/versions/*/infer",
             "/v2/models/a/versions/2/infer",
         ),
+        ("GET", "/models/infer", "/models/*", "/v2/models/infer"),
+        ("POST", "/models/infer/infer", "/models/*/infer", "/v2/models/infer/infer"),
         ("GET", "/models/v2", "/models/v2", "/v2"),
         ("GET", "/models/v2/health/live", "/models/v2/health/live", "/v2/health/live"),
         ("GET", "/models/v2/health/ready", "/models/v2/health/ready", "/v2/health/ready"),

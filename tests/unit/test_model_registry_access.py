@@ -18,6 +18,7 @@ from scripts.model_registry.__main__ import main
 from scripts.model_registry.bucket import Denied, RegistryFault
 from scripts.model_registry.bucket_life import MARK
 from scripts.model_registry.opening import open_bucket
+from scripts.model_registry.push import push
 from scripts.model_registry.s3_client import open_client
 
 TOKEN = "ya29.a-secret-token"
@@ -242,17 +243,22 @@ def test_a_bucket_that_was_made_is_unmade_with_all_versions(tmp_path: Path):
     assert not bucket_life.unmake(client, url, print)
 
 
-def test_a_bucket_that_was_there_before_keeps_all_but_the_registry():
+def test_a_bucket_that_was_there_before_keeps_all_but_the_registry(tmp_path: Path):
     s3_client().create_bucket(Bucket="of-a-person")
     s3_client().put_object(Bucket="of-a-person", Key="photos/1.jpg", Body=b"x")
     url = s3_url("of-a-person", "registry")
     client = open_client(url, KEYS)
     made = bucket_life.make(client, url, print)
     assert (made.made, made.versioned) == (False, False)
-    client.put_object(Bucket=url.bucket, Key="registry/models/a/1/m.onnx", Body=b"x")
-    assert not bucket_life.unmake(client, url, print)
+    push(open_bucket(url, KEYS), url, MODEL, ir(tmp_path / "model", size=10), print)
+    theirs = {"registry/manifests/resnet50/1.json.bak", "registry/models/a/1/m.onnx"}
+    for key in theirs:
+        client.put_object(Bucket=url.bucket, Key=key, Body=b"x")
+    said: list[str] = []
+    assert not bucket_life.unmake(client, url, said.append)
     left = s3_client().list_objects_v2(Bucket="of-a-person")["Contents"]
-    assert [one["Key"] for one in left] == ["photos/1.jpg"]
+    assert {one["Key"] for one in left} == {"photos/1.jpg", *theirs}
+    assert "registry/models/a/1 has no manifest" in said[0]
 
 
 def test_a_bucket_whose_making_was_cut_off_before_its_mark_is_unmade_too():
@@ -336,6 +342,7 @@ def test_the_commands_of_a_person_go_by_words(capsys: pytest.CaptureFixture[str]
     [
         (["push"], "no registry is named"),
         (["push", "s3://b/?x=1", "a@1", "f"], "names no registry"),
+        (["list", "s3://bucket?endpoint=https://me:hunter2@host"], "names no registry"),
         (["push", "s3://bucket", "a@1"], "push takes NAME@VERSION and FOLDER"),
         (["push", "s3://bucket"], "LLM_ENDPOINT_REGISTRY_UPLOADS"),
         (["pull", "s3://bucket", "a@0", "f"], "names no version"),
@@ -349,6 +356,7 @@ def test_wrong_words_end_with_2(capsys: pytest.CaptureFixture[str], words: list[
     assert (status, out) == (2, "")
     assert why in err
     assert "next: " in err
+    assert "hunter2" not in err
 
 
 @pytest.mark.parametrize("uploads", ["{", "{}", '[{"model": "a@1"}]', "[1]"])

@@ -1,5 +1,6 @@
 """Pushing: what goes in, large files in parts, what was cut off, what else is refused."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from model_registry_storage import (
 
 from components.models.registry import RegistryModel
 from scripts.model_registry.bucket import RegistryFault
+from scripts.model_registry.checking import check
 from scripts.model_registry.listing import list_models
 from scripts.model_registry.manifest import Manifest, ManifestError, content_digest, parse_manifest
 from scripts.model_registry.push import push
@@ -154,6 +156,57 @@ def test_a_version_that_someone_else_pushed_meanwhile_is_not_overwritten(
     with pytest.raises(RegistryFault, match=r"someone else meanwhile.*\n.*resnet50@2"):
         push(bucket, there.url, MODEL, mine, there.reports.append, patience=there.patience)
     assert files_of(there.pull().folder) == files_of(other)
+
+
+def test_a_version_that_was_pushed_while_files_were_sent_keeps_all_its_files(
+    there: Storage, tmp_path: Path
+):
+    mine, other = ir(tmp_path / "mine"), ir(tmp_path / "other", seed=2)
+    (other / "labels.txt").write_text("cat")
+    bucket = there.bucket()
+    send = bucket.put_file
+
+    def be_late(key: str, path: Path, sha256: str, report: object) -> object:
+        if path.name == "model.xml":
+            there.push(other)
+        return send(key, path, sha256, report)  # type: ignore[arg-type]
+
+    bucket.put_file = be_late  # type: ignore[method-assign,assignment]
+    with pytest.raises(RegistryFault, match=r"someone else meanwhile.*\n.*resnet50@2"):
+        push(bucket, there.url, MODEL, mine, there.reports.append, patience=there.patience)
+    assert there.url.key("models/resnet50/1/labels.txt") in there.names()
+
+
+def test_files_that_another_push_replaced_by_as_long_ones_are_not_made_a_version(
+    there: Storage, tmp_path: Path
+):
+    mine = ir(tmp_path / "mine")
+    bucket = there.bucket()
+    send = bucket.put_file
+
+    def be_replaced(key: str, path: Path, sha256: str, report: object) -> object:
+        stored = send(key, path, sha256, report)  # type: ignore[arg-type]
+        if path.name == "model.bin":
+            other = ir(tmp_path / "other", seed=2) / "model.bin"
+            claimed = hashlib.sha256(other.read_bytes()).hexdigest()
+            send(key, other, claimed, there.reports.append)
+        return stored
+
+    bucket.put_file = be_replaced  # type: ignore[method-assign,assignment]
+    with pytest.raises(RegistryFault, match="another push of resnet50@1 is running"):
+        push(bucket, there.url, MODEL, mine, there.reports.append, patience=there.patience)
+    assert list_models(there.bucket(), there.url).models == ()
+
+
+def test_an_object_that_was_written_twice_is_mended_by_the_same_push(tmp_path: Path):
+    there = storage("gcs", tmp_path)
+    folder = ir(tmp_path / "model")
+    there.push(folder)
+    there.overwrite(BIN, (folder / "model.bin").read_bytes())
+    assert not check(there.bucket(), there.url, (), there.reports.append).passed
+    assert there.push(folder).sent == ("model.bin",)
+    assert check(there.bucket(), there.url, (), there.reports.append).passed
+    there.close()
 
 
 def test_a_file_that_changes_while_it_is_pushed_is_not_stored(there: Storage, tmp_path: Path):
@@ -306,6 +359,8 @@ def test_a_manifest_is_read_as_it_was_written():
         ({"files": [{"path": "a//m.onnx", "bytes": 3, "sha256": "a" * 64}]}, "is no path"),
         ({"files": [{"path": "a\\m", "bytes": 3, "sha256": "a" * 64}]}, "is no path"),
         ({"files": [{"path": ".hidden", "bytes": 3, "sha256": "a" * 64}]}, "is no path"),
+        ({"files": [{"path": "\ud800", "bytes": 3, "sha256": "a" * 64}]}, "not written in UTF-8"),
+        ({"files": [{"path": "m", "bytes": 10**400, "sha256": "a" * 64}]}, "has no size"),
         ({"files": [{"path": "m", "bytes": -1, "sha256": "a" * 64}]}, "has no size"),
         ({"files": [{"path": "m", "bytes": True, "sha256": "a" * 64}]}, "has no size"),
         ({"files": [{"path": "m", "bytes": 1, "sha256": "xyz"}]}, "has no sha256"),
@@ -323,6 +378,15 @@ def test_a_manifest_is_read_as_it_was_written():
 def test_a_manifest_that_is_wrong_is_refused(changes: dict[str, object], why: str):
     with pytest.raises(ManifestError, match=why):
         parse_manifest(manifest_text(**changes), MODEL)
+
+
+def test_a_manifest_of_nothing_but_brackets_is_refused():
+    with pytest.raises(ManifestError, match="is no JSON"):
+        parse_manifest("[" * 200_000, MODEL)
+
+
+def test_a_manifest_brings_nothing_to_a_terminal_but_text():
+    assert parse_manifest(manifest_text(created="\x1b]0;x\x07"), MODEL).created == ""
 
 
 def test_the_order_of_files_does_not_change_the_digest():

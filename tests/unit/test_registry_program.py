@@ -104,6 +104,7 @@ def test_a_bucket_of_s3_is_made_and_deleted_by_commands_and_nothing_of_googles_i
     assert made["environment"] == {
         "AWS_ACCESS_KEY_ID": "AKID",
         "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_SESSION_TOKEN": "",
         "LLM_ENDPOINT_REGISTRY": S3["registry"],
         "LLM_ENDPOINT_FORCE_DESTROY": "1",
     }

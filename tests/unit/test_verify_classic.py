@@ -180,6 +180,13 @@ def test_open_dimensions_are_tried_in_sizes_that_models_take(classic: Classic):
     assert [len(tensors) for _, tensors in classic.sent()] == [8, 8 * 32, 8 * 224]
 
 
+def test_more_zeros_than_a_machine_may_have_are_not_tried(classic: Classic):
+    classic.inputs = [{"name": "b", "datatype": "FP32", "shape": [-1, -1, -1, -1, -1]}]
+    classic.smallest = 300
+    assert "HTTP 400: Invalid input shape" in failure(classic)
+    assert [request["inputs"][0]["shape"][-1] for request, _ in classic.sent()] == [1, 32]
+
+
 def test_a_model_that_refuses_zeros_fails_with_what_it_says(classic: Classic):
     classic.smallest = 4
     assert "HTTP 400: Invalid input shape" in failure(classic)

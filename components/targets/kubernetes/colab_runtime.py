@@ -131,7 +131,7 @@ class ColabRuntime(pulumi.ComponentResource):
                 environment={
                     Variable.CLUSTER: args["access"],
                     Variable.NAMESPACE: plan.namespace,
-                    Variable.REST: json.dumps([f"{DEPLOYMENT}/{RUNTIME}"]),
+                    Variable.REST: json.dumps([f"Deployment/{RUNTIME}"]),
                 },
                 triggers=[plan.storage_class],
                 logging=local.Logging.STDERR,
