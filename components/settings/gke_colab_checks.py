@@ -78,6 +78,20 @@ def _backup_has_its_credentials(settings: GkeColabSettings) -> Iterator[Problem]
             yield Problem(key, said, f"scripts/pulumi config rm {key}")
 
 
+def _backup_is_not_among_the_models(settings: GkeColabSettings) -> Iterator[Problem]:
+    # Storage that speaks S3 lets in by a key, which notebooks have not.
+    backups, models = settings.backup_url(), settings.registry_url()
+    if backups is None or models is None or backups.scheme != "gs":
+        return
+    if (backups.scheme, backups.bucket) == (models.scheme, models.bucket):
+        yield Problem(
+            "runtime_backup",
+            "that is the registry's bucket, and what runs in a notebook may write to all of the "
+            "backups' bucket: it could change the models",
+            "scripts/pulumi config rm runtime_backup, or set another bucket",
+        )
+
+
 def unsure_of_runtime(settings: GkeColabSettings) -> Iterator[str]:
     """Yield what can't be checked before the runtime is there, or is a risk, in words."""
     if not settings.runs_runtime:
@@ -120,4 +134,5 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[[GkeColabSettings], Iterator[Probl
         ("runtime_backup", "runtime_backup_key_id", "runtime_backup_secret_key"),
         _backup_has_its_credentials,
     ),
+    (("runtime_backup", "registry"), _backup_is_not_among_the_models),
 )

@@ -25,4 +25,5 @@ def test_guests_are_one_lane_and_the_control_planes_tests_another(lane_of):
 
 
 def test_any_other_file_is_its_own(lane_of):
-    assert lane_of("tests/real/test_caddy.py::test_x") == "tests/real/test_caddy.py"
+    for file in ("tests/real/test_caddy.py", "tests/integration/test_gke_registry_stack.py"):
+        assert lane_of(f"{file}::test_x") == file

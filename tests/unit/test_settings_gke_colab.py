@@ -156,6 +156,10 @@ def test_a_runtime_on_nodes_that_nobody_knows_needs_its_size():
             {"runtime_storage_class": "premium-rwo", "node_machine_type": "n4-standard-32"},
             "its volumes are pd-ssd, which n4-standard-32 can't attach",
         ),
+        (
+            {"runtime_backup": "gs://ours/notebooks", "registry": "gs://ours"},
+            "that is the registry's bucket, and what runs in a notebook may write to all of",
+        ),
         ({"runtime_repilcas": "0"}, "did you mean runtime_replicas?"),
     ],
 )
@@ -249,6 +253,11 @@ def test_notebooks_are_told_of_an_endpoint_inside_the_cluster_alone():
     outside = {"expose": "load_balancer", "allowed_cidrs": "203.0.113.7/32"}
     found = colab_plan(settings(outside), endpoint(outside), "ours")
     assert (found.endpoint, found.endpoint_namespace) == (None, None)
+
+
+def test_backups_may_lie_in_any_bucket_but_the_models_own():
+    assert settings({"runtime_backup": "gs://ours", "registry": "gs://models"})
+    assert settings({"registry": "gs://models"})
 
 
 def test_a_gke_ovms_configuration_is_one_of_gke_colab():
