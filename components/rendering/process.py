@@ -61,7 +61,8 @@ class Variable(StrEnum):
     RUNTIME_TOKEN = "LLM_ENDPOINT_RUNTIME_TOKEN"  # noqa: S105 - a name
     """The token of a notebook runtime. Secret."""
     REST = "LLM_ENDPOINT_REST"
-    """Names of servers of OpenVINO's operator that are to have no pods for now, as a JSON list."""
+    """What is to have no pods for now, as a JSON list of names: of servers of OpenVINO's operator,
+    or with another kind before them."""
     SCALE = "LLM_ENDPOINT_SCALE"
     """How many pods each StatefulSet is to have, as JSON: name -> `replicas`, `most` where the
     cluster may choose between the two, and `kind` of what is no StatefulSet."""

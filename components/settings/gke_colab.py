@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator
 
+from components.models.reference import shown
 from components.models.registry import RegistryError, RegistryUrl, parse_registry_url
 from components.settings.base import Check
 from components.settings.containers import IMAGE
@@ -31,7 +32,9 @@ def _backup(value: str) -> str:
     try:
         return str(parse_registry_url(value))
     except RegistryError as error:
-        said = str(error).replace("names no registry", "names no bucket")
+        # An endpoint may come with a password by mistake.
+        said = str(error).replace(repr(value), repr(shown(value)))
+        said = said.replace("names no registry", "names no bucket")
         raise ValueError(f"{said}, or {NO_BACKUP}") from None
 
 
@@ -100,7 +103,8 @@ class GkeColabSettings(GkeOvmsSettings):
         default=None,
         description="Where the runtime's files are kept besides its disks: `gs://BUCKET` or "
         "`s3://BUCKET?endpoint=https://HOST&region=REGION`, a folder too, of a bucket that is "
-        "there; `none`: nowhere. Unset: in a private bucket that is made.",
+        "there, for this stack alone; `none`: nowhere. Unset: in a private bucket that is made, "
+        "which goes, with all backups, once another value is set, unless `keep_data` is.",
     )
     runtime_backup_minutes: int = Field(
         default=15,

@@ -51,8 +51,8 @@ def look(ready: Prepared, name: str, outputs: summary.Outputs) -> None:
     if missing:
         raise BootstrapError(
             f"{outputs.registry} lacks {', '.join(missing)}, which somebody has taken out of it",
-            "python -m scripts.model_registry push URL NAME@VERSION FOLDER puts one back; "
-            f"scripts/down {name} and scripts/up {name} make all of it anew",
+            ".venv/bin/python -m scripts.model_registry push URL NAME@VERSION FOLDER puts one "
+            f"back; scripts/down {name} and scripts/up {name} make all of it anew",
         )
     note(f"{outputs.registry} has all it should have.")
 

@@ -34,7 +34,8 @@ class Outputs:
     `boot` is where the boot of the endpoint's machine can be read, if it has one of its own. `via`
     is where is connected to instead of the URL's host, where no address leads to it, `cluster` the
     access to its Kubernetes cluster, as JSON. `registry` is the URL of a model registry, and
-    `models` what it holds: such a stack has no endpoint. `runtime` is its notebook runtime.
+    `models` what it holds, `language_models` those of them that chat or embed: such a stack has no
+    endpoint. `runtime` is its notebook runtime.
     """
 
     state: str
@@ -50,6 +51,7 @@ class Outputs:
     cluster: str | None = None
     registry: str | None = None
     models: tuple[str, ...] = ()
+    language_models: tuple[str, ...] = ()
     runtime: Runtime | None = None
 
     def __repr__(self) -> str:
@@ -85,6 +87,11 @@ def read(outputs: Mapping[str, object]) -> Outputs:
         cluster=text("cluster"),
         registry=text("registry"),
         models=tuple(map(str, _list(outputs.get("models")))),
+        language_models=tuple(
+            str(one.get("model"))
+            for one in map(_object, _list(receipt.get("models")))
+            if one.get("language_model") is True
+        ),
         runtime=_runtime(outputs),
     )
 
@@ -112,7 +119,7 @@ def _list(value: object) -> list[object]:
 def closing_lines(outputs: Outputs, stack: str, pulumi: str, ca_file: Path | None) -> list[str]:
     """Return what `scripts/up` ends with; `pulumi` is how scripts/pulumi is called from here."""
     if outputs.registry is not None:
-        return _registry_lines(outputs.registry, outputs.models, stack, pulumi)
+        return _registry_lines(outputs.registry, outputs, stack, pulumi)
     key = f"{pulumi} stack output api_key --show-secrets --stack {stack}"
     if outputs.url is None:
         what = stack if outputs.runtime is None else f"the endpoint of {stack}"
@@ -148,8 +155,9 @@ def _notebooks(runtime: Runtime | None, stack: str) -> list[str]:
     ]
 
 
-def _registry_lines(registry: str, models: Sequence[str], stack: str, pulumi: str) -> list[str]:
+def _registry_lines(registry: str, outputs: Outputs, stack: str, pulumi: str) -> list[str]:
     """Return what to type next with a registry: to fill it, or to serve from it."""
+    models = outputs.models
     lines = ["", f"  registry: {registry}", f"  models:   {', '.join(models) or 'none yet'}", ""]
     if not models:
         upload = f'{pulumi} config set uploads "NAME@1=FOLDER" --stack {stack}'
@@ -157,7 +165,12 @@ def _registry_lines(registry: str, models: Sequence[str], stack: str, pulumi: st
     words = [f"config set registry {shlex.quote(registry)}"]
     if registry.startswith("s3:"):
         words += ["config set registry_key_id --secret", "config set registry_secret_key --secret"]
-    words.append(f"config set classic_models {shlex.quote(' '.join(models))}")
+    language = [model for model in models if model in outputs.language_models]
+    classic = [model for model in models if model not in language]
+    if language:
+        words.append(f"config set model registry:{language[-1]}")
+    if classic:
+        words.append(f"config set classic_models {shlex.quote(' '.join(classic))}")
     commands = [f"  {pulumi} {one} --stack {_SERVES}" for one in words]
     return [*lines, f"  To serve them from a stack, here {_SERVES}:", "", *commands, ""]
 

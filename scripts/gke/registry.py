@@ -9,6 +9,7 @@ from components.models.registry import RegistryModel, RegistryUrl
 from components.settings import GkeOvmsSettings
 from scripts.bootstrap.finding import Finding
 from scripts.gcp.rest import STORAGE, ApiError, GoogleApi
+from scripts.model_registry.bucket import COMMAND
 from scripts.verify.shape import dig
 
 _LETS_IN = ("storage.buckets.getIamPolicy", "storage.buckets.setIamPolicy")
@@ -58,8 +59,7 @@ def _models(
             yield Finding(
                 "problem",
                 f"registry {url} has no {model}",
-                f"python -m scripts.model_registry push {url} {model} FOLDER, or see what is "
-                f"there: python -m scripts.model_registry list {url}",
+                f"{COMMAND} push {url} {model} FOLDER, or see what is there: {COMMAND} list {url}",
             )
     if not missing:
         yield Finding("ok", f"registry {url} has {', '.join(map(str, models))}")

@@ -27,7 +27,7 @@ from typing import TypeAlias, TypeVar
 
 from components.models.registry import RegistryUrl
 from scripts.model_registry.attempts import Patience, patiently
-from scripts.model_registry.bucket import RegistryFault
+from scripts.model_registry.bucket import COMMAND, RegistryFault
 from scripts.model_registry.checking import check
 from scripts.model_registry.listing import list_models
 from scripts.model_registry.manifest import Manifest, read_manifest
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str], environ: _Environ) -> int:
         url, words = registry_of(options.words, environ)
         answer, lines, status = _COMMANDS[command](url, words, environ)
     except UsageError as error:
-        print(f"{error}\nnext: python -m scripts.model_registry --help", file=sys.stderr)
+        print(f"{error}\nnext: {COMMAND} --help", file=sys.stderr)
         return 2
     except RegistryFault as fault:
         print(fault.message, file=sys.stderr)
@@ -127,6 +127,12 @@ def _check(url: RegistryUrl, words: _Words, environ: _Environ) -> _Result:
         for one in checked.models
     ]
     lines += [f"{model}: its push did not end" for model in checked.unfinished]
+    if not checked.passed:
+        _say(
+            f"next: take each of these out and push it again: {COMMAND} remove '{url}' "
+            f"NAME@VERSION && {COMMAND} push '{url}' NAME@VERSION FOLDER (where its folder is no "
+            "more: pull it first, as far as it can still be read)"
+        )
     return checked.as_json(), lines or [f"{url} has no models"], 0 if checked.passed else 1
 
 

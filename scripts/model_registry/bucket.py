@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+COMMAND = ".venv/bin/python -m scripts.model_registry"
+"""How a person calls the registry's commands from a checkout."""
+
 Report: TypeAlias = Callable[[str], None]
 """Takes a line about how far things are."""
 

@@ -64,7 +64,8 @@ def make(client: S3Client, url: RegistryUrl, report: Report) -> Made:
 def unmake(client: S3Client, url: RegistryUrl, report: Report) -> bool:
     """Delete the registry with all versions of its objects, and the bucket if it was made here.
 
-    In one that was not, what no manifest names stays: others may have models beside. Returns whether the bucket was deleted. One that is not there is as good as deleted. Raises
+    In one that was not, what no manifest names stays: others may have models beside. Returns
+    whether the bucket was deleted. One that is not there is as good as deleted. Raises
     `RegistryFault`.
     """
     try:
@@ -204,7 +205,8 @@ def _keys(client: S3Client, url: RegistryUrl, prefix: str) -> Iterator[str]:
 def _empty(client: S3Client, url: RegistryUrl, prefix: str) -> None:
     """Delete the object `prefix`, or all in it where it ends as a folder.
 
-    With objects go their versions, and unfinished uploads. One by one, since the deletion of many at once needs a checksum that not all storage takes.
+    With objects go their versions, and unfinished uploads. One by one, since the deletion of many
+    at once needs a checksum that not all storage takes.
     """
 
     def meant(key: str) -> bool:

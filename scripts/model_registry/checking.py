@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePosixPath
 
 from components.models.registry import RegistryModel, RegistryUrl
 from scripts.model_registry.attempts import Attempts, Patience, patiently
@@ -21,19 +22,25 @@ from scripts.model_registry.manifest import ManifestFile, read_manifest
 from scripts.models.progress import Progress
 
 SCHEMA_VERSION = 1
+_LANGUAGE_MODEL = frozenset({"openvino_tokenizer.xml", "openvino_language_model.xml"})
+"""Files that OpenVINO's form of a language model has, and other models do not."""
 _PROGRESS_BYTES = 1024 * 1024
 _DEFAULT_PATIENCE = Patience()
 
 
 @dataclass(frozen=True)
 class CheckedModel:
-    """What was found of one version. `sha256` is None where there is no manifest to read."""
+    """What was found of one version. `sha256` is None where there is no manifest to read.
+
+    `language_model`: its files are of the kind that `model` or `embeddings_model` names.
+    """
 
     model: RegistryModel
     files: int
     size_bytes: int
     sha256: str | None
     problems: tuple[str, ...]
+    language_model: bool = False
 
     def as_json(self) -> dict[str, object]:
         """Return it as in the receipt."""
@@ -43,6 +50,7 @@ class CheckedModel:
             "files": self.files,
             "bytes": self.size_bytes,
             "sha256": self.sha256,
+            "language_model": self.language_model,
             "problems": list(self.problems),
         }
 
@@ -112,7 +120,15 @@ def _model(
     count, size = len(manifest.files), manifest.size_bytes
     if not problems:
         report(f"{model}: all {count} file(s) are as they were pushed")
-    return CheckedModel(model, count, size, manifest.sha256, tuple(problems))
+    names = [PurePosixPath(file.path).name for file in manifest.files]
+    return CheckedModel(
+        model,
+        count,
+        size,
+        manifest.sha256,
+        tuple(problems),
+        any(name in _LANGUAGE_MODEL or name.endswith(".gguf") for name in names),
+    )
 
 
 def _file(

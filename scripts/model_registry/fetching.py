@@ -7,7 +7,13 @@ import os
 from pathlib import Path
 
 from scripts.model_registry.attempts import Attempts, Patience
-from scripts.model_registry.bucket import Bucket, MissingObject, RegistryFault, Report
+from scripts.model_registry.bucket import (
+    COMMAND,
+    Bucket,
+    MissingObject,
+    RegistryFault,
+    Report,
+)
 from scripts.model_registry.manifest import ManifestFile
 from scripts.models.progress import Progress
 
@@ -134,8 +140,7 @@ def _damaged(file: ManifestFile, seen: str, size: int) -> RegistryFault:
     return RegistryFault(
         f"{file.path} in the registry {what}, where its manifest says {expected}: it was changed "
         "there, or is damaged on the way each time\n"
-        "next: look with python -m scripts.model_registry check; whoever has the model can mend it "
-        "by pushing it again",
+        f"next: look with {COMMAND} check; whoever has the model can mend it by pushing it again",
         lasting=True,
     )
 

@@ -15,6 +15,7 @@ from components.models.registry import (
     parse_registry_model,
 )
 from scripts.model_registry.bucket import (
+    COMMAND,
     Bucket,
     MissingBucket,
     MissingObject,
@@ -24,8 +25,6 @@ from scripts.model_registry.bucket import (
 _MANIFEST = re.compile(rf"{MANIFESTS}/([^/]+)/([^/]+)\.json")
 _FILE = re.compile(rf"{MODELS}/([^/]+)/([^/]+)/.+")
 _MOST_NAMED = 8
-COMMAND = ".venv/bin/python -m scripts.model_registry"
-"""How a person calls the registry's commands from a checkout."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import cast
 
 from components.models.registry import RegistryModel, RegistryUrl
-from scripts.model_registry.bucket import Bucket, MissingObject, RegistryFault
+from scripts.model_registry.bucket import COMMAND, Bucket, MissingObject, RegistryFault
 
 SCHEMA_VERSION = 1
 MOST_BYTES = 16 * 1024 * 1024
@@ -164,7 +164,7 @@ def read_manifest(bucket: Bucket, url: RegistryUrl, model: RegistryModel) -> Man
 def _damaged(url: RegistryUrl, model: RegistryModel, what: str) -> RegistryFault:
     return RegistryFault(
         f"the manifest of {model} in {url} is damaged: {what}\n"
-        f"next: python -m scripts.model_registry remove '{url}' {model}, and push it again",
+        f"next: {COMMAND} remove '{url}' {model}, and push it again",
         lasting=True,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -12,6 +13,7 @@ from components.models.registry import RegistryModel, RegistryUrl
 from scripts.model_registry.attempts import Patience, patiently
 from scripts.model_registry.bucket import Bucket, ObjectExists, RegistryFault, Report, Stored
 from scripts.model_registry.folder import LocalFile, digest, read_folder
+from scripts.model_registry.listing import list_models
 from scripts.model_registry.manifest import Manifest, ManifestFile, read_manifest
 from scripts.models.progress import amount
 
@@ -51,7 +53,7 @@ def push(
     files = read_folder(folder, report)
     there = patiently(partial(read_manifest, bucket, url, model), patience, report)
     if there is not None and there.sha256 != digest(files):
-        raise _other_content(url, model, there, files)
+        raise _other_content(url, model, _free(bucket, url, model), there, files)
     noted = {} if there is None else {file.path: file.object_version for file in there.files}
     entries: list[ManifestFile] = []
     sent: list[str] = []
@@ -69,7 +71,7 @@ def push(
         # Files took their time: what is somebody's version by now is not touched.
         there = patiently(partial(read_manifest, bucket, url, model), patience, report)
         if there is not None and there.sha256 != digest(files):
-            raise _theirs(url, model)
+            raise _theirs(bucket, url, model)
     patiently(partial(_only_these, bucket, url, model, files), patience, report)
     created = datetime.now(UTC).isoformat(timespec="seconds") if there is None else there.created
     manifest = Manifest(model, created, tuple(entries))
@@ -136,21 +138,25 @@ def _write(bucket: Bucket, url: RegistryUrl, manifest: Manifest, *, only_new: bo
         # Written by another push of the same, or by this one, whose answer was lost on the way.
         there = read_manifest(bucket, url, manifest.model)
         if there is None or there.sha256 != manifest.sha256:
-            raise _theirs(url, manifest.model) from None
+            raise _theirs(bucket, url, manifest.model) from None
         return there
     return manifest
 
 
-def _theirs(url: RegistryUrl, model: RegistryModel) -> RegistryFault:
+def _theirs(bucket: Bucket, url: RegistryUrl, model: RegistryModel) -> RegistryFault:
     return RegistryFault(
         f"{model} was pushed to {url} by someone else meanwhile, with another content\n"
-        f"next: push yours as {_next(model)}",
+        f"next: push yours as {_free(bucket, url, model)}",
         lasting=True,
     )
 
 
 def _other_content(
-    url: RegistryUrl, model: RegistryModel, there: Manifest, files: tuple[LocalFile, ...]
+    url: RegistryUrl,
+    model: RegistryModel,
+    free: RegistryModel,
+    there: Manifest,
+    files: tuple[LocalFile, ...],
 ) -> RegistryFault:
     before = {file.path: file.sha256 for file in there.files}
     now = {file.path: file.sha256 for file in files}
@@ -160,10 +166,15 @@ def _other_content(
     named = ", ".join(differing[:_MOST_NAMED]) + (", …" if len(differing) > _MOST_NAMED else "")
     return RegistryFault(
         f"{model} is in {url} since {there.created} with another content ({named}), and a version "
-        f"never changes\nnext: push this as {_next(model)}, or a higher version",
+        f"never changes\nnext: push this as {free}, or a higher version",
         lasting=True,
     )
 
 
-def _next(model: RegistryModel) -> RegistryModel:
-    return RegistryModel(model.name, model.version + 1)
+def _free(bucket: Bucket, url: RegistryUrl, model: RegistryModel) -> RegistryModel:
+    """Return the first version after all that there are; where none are told, the next one."""
+    taken = [model.version]
+    with suppress(RegistryFault):
+        there = list_models(bucket, url, model.name)
+        taken += [one.version for one in (*there.models, *there.unfinished)]
+    return RegistryModel(model.name, max(taken) + 1)

@@ -6,8 +6,7 @@ from functools import partial
 
 from components.models.registry import RegistryModel, RegistryUrl
 from scripts.model_registry.attempts import Patience, patiently
-from scripts.model_registry.bucket import Bucket, MissingObject, Report
-from scripts.model_registry.listing import COMMAND
+from scripts.model_registry.bucket import COMMAND, Bucket, MissingObject, Report
 
 _DEFAULT_PATIENCE = Patience()
 

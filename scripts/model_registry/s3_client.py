@@ -17,6 +17,7 @@ from botocore.parsers import ResponseParserError
 
 from components.models.registry import RegistryUrl
 from scripts.model_registry.bucket import (
+    COMMAND,
     Denied,
     MissingBucket,
     MissingObject,
@@ -189,7 +190,7 @@ def _refused(url: RegistryUrl, key: str | None, answer: Answer) -> RegistryFault
     if code == "NoSuchBucket":
         return MissingBucket(
             f"{url}: there is no bucket {url.bucket}\n"
-            f"next: correct the URL, or make it: python -m scripts.model_registry make '{url}'"
+            f"next: correct the URL, or make it: {COMMAND} make '{url}'"
         )
     if code in _MISSING_OBJECT:
         return MissingObject(f"{what} is not there\nnext: push it again")

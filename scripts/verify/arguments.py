@@ -17,6 +17,7 @@ class Parser(argparse.ArgumentParser):
         shown = re.sub(
             r": invalid .* value: .*", " takes another kind of value; see --help", message
         )
+        shown = re.sub(r": ignored explicit argument .*", " takes no value; see --help", shown)
         raise UsageError(shown)
 
 

@@ -134,7 +134,7 @@ def test_up_of_a_registry_that_has_lost_a_model_fails_with_its_name(machine: Mac
     up = machine.run("scripts/up", "model-registry")
     assert up.returncode == 1
     assert "gs://models lacks resnet50@2, which somebody has taken out of it" in up.stderr
-    assert "next: python -m scripts.model_registry push" in up.stderr
+    assert "next: .venv/bin/python -m scripts.model_registry push" in up.stderr
 
 
 def test_down_of_a_kept_bucket_says_how_it_goes_and_what_bills(machine: Machine):

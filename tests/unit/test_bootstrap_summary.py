@@ -126,6 +126,20 @@ def test_a_registry_says_what_to_type_to_serve_from_it():
     assert "curl" not in said
 
 
+def test_a_language_model_is_no_classic_one():
+    checked = [
+        {"model": "resnet50@1", "language_model": False},
+        {"model": "resnet50@2"},
+        {"model": "small@1", "language_model": True},
+    ]
+    models = [one["model"] for one in checked]
+    said = closing({**REGISTRY, "models": models, "verification": {"models": checked}})
+    assert "config set model registry:small@1 --stack gke-ovms" in said
+    assert "config set classic_models 'resnet50@1 resnet50@2' --stack gke-ovms" in said
+    only = {"models": ["small@1"], "verification": {"models": checked[2:]}}
+    assert "classic_models" not in closing({**REGISTRY, **only})
+
+
 def test_an_empty_registry_says_how_to_fill_it_and_googles_asks_for_no_access_key():
     empty = closing({**REGISTRY, "models": [], "registry": "gs://b"})
     assert 'scripts/pulumi config set uploads "NAME@1=FOLDER" --stack local' in empty

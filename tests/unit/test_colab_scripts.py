@@ -231,6 +231,12 @@ def test_a_check_that_is_at_it_gives_way_to_the_last_backup(scripts: Scripts):
     assert scripts.words()[-1] == "backup"
 
 
+def test_the_last_backup_is_made_where_its_words_have_nowhere_to_go(scripts: Scripts):
+    (scripts.folder / "run/keep.pid").write_text("0\n")
+    assert scripts.run("last", "the pod is to end") == 0
+    assert scripts.words() == ["backup"]
+
+
 def test_a_check_gives_way_where_there_was_no_hook(scripts: Scripts):
     scripts.hold("check")
     keep = scripts.start("keep")
@@ -258,6 +264,14 @@ def test_a_disk_is_said_to_be_restored_once_its_files_are_on_it(scripts: Scripts
         "sync with begun",
     ]
     assert (scripts.folder / "data/.llm-endpoint/restore").read_text() == "restored\n"
+
+
+def test_no_power_of_a_file_is_restored_that_the_container_has_not(scripts: Scripts):
+    (scripts.folder / "snapshots").write_text('[{"id": "1"}]')
+    assert scripts.run("restore") == 0
+    restores = [call for call in scripts.calls() if call.startswith("restore")]
+    assert len(restores) == 2
+    assert all(call.endswith("--verify --exclude-xattr security.*") for call in restores)
 
 
 def test_a_damaged_backup_is_never_given_up_with_its_bucket(scripts: Scripts):

@@ -4,12 +4,9 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 from model_registry_storage import (
     MODEL,
     SECRET,
@@ -29,8 +26,6 @@ from scripts.model_registry.listing import list_models
 from scripts.model_registry.manifest import read_manifest
 from scripts.model_registry.pull import pull
 from scripts.model_registry.removing import remove
-from scripts.model_registry.s3 import S3Bucket
-from scripts.model_registry.uploads import Uploads
 
 KINDS = ("s3", "gcs")
 ONE = pytest.mark.parametrize("there", ["gcs"], indirect=True)
@@ -104,6 +99,8 @@ def test_another_content_is_refused_with_the_next_version(there: Storage, tmp_pa
     message = fails(lambda: there.push(folder), there, lasting=True)
     assert "resnet50@2" in message
     assert "model.bin, model.xml" in message
+    there.push(ir(tmp_path / "third", seed=3), RegistryModel("resnet50", 6))
+    assert "resnet50@7" in fails(lambda: there.push(folder), there, lasting=True)
     assert read_manifest(there.bucket(), there.url, MODEL) == first.manifest
     assert there.pull().manifest == first.manifest
 
@@ -287,72 +284,6 @@ def test_a_deleted_version_of_an_object_is_read_from_the_newest(tmp_path: Path):
     there.close()
 
 
-def test_versions_of_other_storage_are_read_from_the_newest(tmp_path: Path):
-    there = storage("gcs", tmp_path)
-    folder = ir(tmp_path / "model")
-    manifest = there.push(folder).manifest
-    files = tuple(replace(file, object_version="3sL4kqtJ.rmSpXd") for file in manifest.files)
-    copied = replace(manifest, files=files).to_json()
-    there.overwrite("manifests/resnet50/1.json", copied.encode())
-    assert files_of(there.pull().folder) == files_of(folder)
-    there.close()
-
-
-def test_s3_that_knows_no_such_version_at_all_is_asked_for_the_newest():
-    class Client:
-        def get_object(self, **_: str) -> object:
-            refused: Any = {
-                "Error": {"Code": "InvalidArgument"},
-                "ResponseMetadata": {"HTTPStatusCode": 400},
-            }
-            raise ClientError(refused, "GetObject")
-
-    client: Any = Client()
-    bucket = S3Bucket(RegistryUrl("s3", "models"), lambda: client, Uploads())
-    with pytest.raises(MissingObject), bucket.open("key", version="1700000000000001", start=0):
-        pass
-
-
-@ONE
-def test_another_content_of_a_removed_version_takes_the_place_of_the_first(
-    there: Storage, tmp_path: Path
-):
-    first = ir(tmp_path / "first")
-    (first / "labels").write_text("cat")
-    there.push(first)
-    pulled = there.pull().folder
-    remove(there.bucket(), there.url, MODEL, there.reports.append)
-    second = ir(tmp_path / "second", seed=2)
-    (second / "labels").mkdir()
-    (second / "labels" / "en").write_text("cat")
-    (second / "extra" / "mapping_config.json").unlink()
-    there.push(second)
-    (pulled / "model.xml").unlink()
-    assert files_of(there.pull().folder) == files_of(second)
-
-
-@ONE
-def test_links_on_the_disk_are_replaced_and_not_followed(there: Storage, tmp_path: Path):
-    folder = ir(tmp_path / "model")
-    there.push(folder)
-    theirs = ir(tmp_path / "theirs")
-    (theirs / "notes.txt").write_text("mine")
-    place = tmp_path / "pulled" / "resnet50" / "1"
-    place.parent.mkdir(parents=True)
-    place.symlink_to(theirs)
-    before = files_of(theirs)
-    assert files_of(there.pull().folder) == files_of(folder)
-    assert files_of(theirs) == before
-    (place / "model.bin").unlink()
-    (place / "extra" / "mapping_config.json").unlink()
-    (place / "extra").rmdir()
-    (place / "extra").symlink_to(theirs / "extra")
-    there.pull()
-    assert not (place / "extra").is_symlink()
-    assert files_of(place) == files_of(folder)
-    assert files_of(theirs) == before
-
-
 @ONE
 def test_a_full_disk_is_said_before_anything_is_fetched(
     there: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -368,6 +299,7 @@ def test_a_check_says_what_was_changed_behind(there: Storage, tmp_path: Path):
     there.push(ir(tmp_path / "second", seed=2), RegistryModel("resnet50", 2))
     good = check(there.bucket(), there.url, (), there.reports.append)
     assert good.passed
+    assert not any(one.language_model for one in good.models)
     assert [str(one.model) for one in good.models] == ["resnet50@1", "resnet50@2"]
     there.overwrite(BIN, content(9, 300_000))
     there.delete("models/resnet50/2/model.xml")
@@ -380,6 +312,17 @@ def test_a_check_says_what_was_changed_behind(there: Storage, tmp_path: Path):
     assert second.problems == ("model.xml is not there",)
     receipt = bad.as_json()
     assert receipt["status"] == "failed"
+
+
+@ONE
+@pytest.mark.parametrize("name", ["openvino_tokenizer.xml", "model-q4_k_m.gguf"])
+def test_a_check_tells_a_language_model(there: Storage, tmp_path: Path, name: str):
+    folder = ir(tmp_path / "model")
+    (folder / name).write_bytes(b"of a language model")
+    there.push(folder)
+    (checked,) = check(there.bucket(), there.url, (), there.reports.append).models
+    assert checked.language_model
+    assert checked.as_json()["language_model"] is True
 
 
 @ONE
@@ -404,7 +347,7 @@ def test_a_removed_version_can_not_be_pulled(there: Storage, tmp_path: Path):
     assert there.names() == []
     with pytest.raises(MissingObject):
         there.pull()
-    with pytest.raises(MissingObject):
+    with pytest.raises(MissingObject, match="nothing to remove"):
         remove(there.bucket(), there.url, MODEL, there.reports.append)
 
 

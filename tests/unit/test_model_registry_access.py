@@ -329,9 +329,10 @@ def test_the_commands_of_a_person_go_by_words(capsys: pytest.CaptureFixture[str]
     assert files_of(tmp_path / "there" / "resnet50" / "1") == files_of(folder)
     client = s3_client()
     client.put_object(Bucket="by-words", Key="models/resnet50/1/model.xml", Body=b"damaged")
-    status, out, _ = run(capsys, "check", url)
+    status, out, err = run(capsys, "check", url)
     assert status == 1
     assert "model.xml was overwritten since" in out
+    assert "next: take each of these out and push it again" in err
     assert run(capsys, "remove", url, "resnet50@1")[0] == 0
     status, _, err = run(capsys, "pull", url, "resnet50@1", str(tmp_path / "elsewhere"))
     assert (status, "has no resnet50@1" in err) == (1, True)

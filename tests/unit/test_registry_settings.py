@@ -55,7 +55,7 @@ def test_without_an_access_key_the_deployers_own_is_taken():
         ),
         ({**S3, "labels": "a=b"}, "it is for a bucket of Google's", "config rm labels"),
         ({**GOOGLE, **KEYS}, "it is for a registry in storage that speaks S3", "config rm"),
-        ({"registry": "gs://mine"}, "leave this unset, and name the bucket", "config set registry"),
+        ({"registry": "gs://mine"}, "leave this unset, and name the bucket", "config rm registry"),
         ({"registry": "https://x"}, "names no registry", "config set registry"),
         ({**GOOGLE, "gcp:region": "europe-west4-a"}, "take europe-west4", "set gcp:region europe"),
         ({**GOOGLE, "gcp:region": "europe-wset4"}, "did you mean europe-west4?", "europe-west4"),

@@ -122,6 +122,13 @@ def test_a_runtime_on_nodes_that_nobody_knows_needs_its_size():
     assert settings({**UNKNOWN, "runtime_replicas": "0"})
 
 
+@pytest.mark.parametrize("url", ["s3://me:hunter2@b-b", "s3://b-b?endpoint=https://me:hunter2@h"])
+def test_a_password_in_the_url_of_backups_is_refused_and_not_repeated(url: str):
+    said = refusal({"runtime_backup": url})
+    assert "'s3://b-b' names no bucket" in said
+    assert "hunter2" not in said
+
+
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
@@ -140,7 +147,7 @@ def test_a_runtime_on_nodes_that_nobody_knows_needs_its_size():
         ({"runtime_data_gb": "5"}, "it takes a whole number, from 10"),
         ({"runtime_image": "cpu-runtime"}, "it takes an image with its tag"),
         ({"runtime_idle_minutes": "3"}, "it is 0 for never, or at least 5"),
-        ({"runtime_backup": "backups"}, "names no bucket: it takes gs://BUCKET"),
+        ({"runtime_backup": "backups"}, "names no bucket, since it begins with neither gs://"),
         ({"runtime_backup": "backups"}, "&region=REGION, or none"),
         ({"runtime_backup": "gs://b?x=y"}, "names no bucket"),
         (

@@ -4,6 +4,7 @@ import pytest
 from gke_ovms_settings import CLUSTER, DIGEST, EMBEDDINGS, LLAMA, refusal, settings
 
 from components.rendering.kubernetes.plan import POOL_LABEL, SPOT_LABEL, Deploy, Taint
+from components.settings import ConfigurationError
 from scripts.gke.doctor import needs
 from stacks import gke_ovms
 
@@ -44,6 +45,8 @@ def test_the_operator_does_not_start_the_pinned_image():
     assert "container_image is not set" in said
     assert "refuse, and the pinned one is 2026.3" in said
     assert "scripts/pulumi config set container_image openvino/model_server:2026.2.1" in said
+    named = str(ConfigurationError(said).for_stack("mine"))
+    assert "container_image openvino/model_server:2026.2.1 --stack mine && scripts/up mine" in named
 
 
 @pytest.mark.parametrize(("tag", "good"), [("2026.2", True), ("2026.2.1", True), ("2026.3", False)])
@@ -113,8 +116,8 @@ def test_who_has_no_operator_is_told_how_to_get_it():
 
 @pytest.mark.parametrize("raw", [OPERATOR, {**OPERATOR, "operator_subscription": "true"}, KSERVE])
 def test_a_cluster_that_is_made_can_not_have_it_yet(raw: dict[str, str]):
-    assert "up again goes on from there" in warnings(raw)
-    assert "up again" not in warnings({**raw, "cluster": CLUSTER})
+    assert "the next goes on from there" in warnings(raw)
+    assert "the first up" not in warnings({**raw, "cluster": CLUSTER})
 
 
 def test_a_subscription_without_the_operator_is_refused():

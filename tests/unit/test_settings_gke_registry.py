@@ -232,6 +232,32 @@ def test_what_only_the_pods_find_out_is_a_warning(engine: str):
     assert "50 GB (cache_gb)" in warnings[0]
 
 
+def test_with_kserve_it_is_the_nodes_disk_that_has_to_hold_the_model():
+    named = {"model": "registry:mine@1", "deploy": "kserve", "node_disk_gb": "120"}
+    (warning,) = [one for one in settings({**GOOGLES, **named}).warnings() if "format" in one]
+    assert "its node's boot disk of 120 GB (node_disk_gb)" in warning
+    assert "cache_gb" not in warning
+
+
+@pytest.mark.parametrize(
+    ("registry", "why"),
+    [
+        ("https://models", "begins with neither gs:// nor s3://"),
+        ("s3://b1", "at least 3 lower-case letters"),
+        ("gs://models/../other", "neither . nor .."),
+        ("gs://models?region=r", "gs:// takes nothing after a ?"),
+        ("s3://models?secret=hunter2", "something besides endpoint and region"),
+        ("s3://me:hunter2@models", "has credentials in it"),
+        ("s3://models?endpoint=https://me:hunter2@host", "endpoint is not just https://HOST"),
+        ("s3://models#hunter2", "it has a #"),
+    ],
+)
+def test_a_registry_that_is_refused_is_told_why_and_no_password(registry: str, why: str):
+    said = refusal({**CLASSIC, "registry": registry})
+    assert why in said
+    assert "hunter2" not in said
+
+
 def test_a_registry_of_which_nothing_is_served_is_a_warning():
     (warning,) = settings(GOOGLES).warnings()
     assert warning.startswith("registry gs://my-models/prod: nothing of it is served")

@@ -9,10 +9,9 @@
 # shellcheck source=components/rendering/files/colab/common.sh
 . "${0%/*}/common.sh"
 
-# What a hook prints is in no log.
-if [ -f "$RUN/keep.pid" ]; then
-	exec >>"/proc/$(cat "$RUN/keep.pid")/fd/1" 2>&1
-fi
+# What a hook prints is in no log. Tried first: a shell ends whose output can't be opened.
+log=/proc/$(cat "$RUN/keep.pid" 2>/dev/null)/fd/1
+if (: >>"$log") 2>/dev/null; then exec >>"$log" 2>&1; fi
 # One that is just beginning sees this; one that has begun is told.
 : >"$RUN/ending"
 if [ -f "$RUN/check.pid" ]; then
