@@ -126,6 +126,7 @@ def test_a_key_over_plain_http_to_another_host_is_warned_of(
         (["http://a", "--key-env", "MY_KEY", "--key-file", KEY], "not allowed with"),
         (["http://a", "--key-file", KEY], "can't be read"),
         (["http://a", "--concurrency", KEY], "--concurrency"),
+        (["http://a", f"--stand-in={KEY}"], "--stand-in takes no value"),
         (["http://a", "--concurrency", "0"], "--concurrency"),
         (["http://a", "--wait-seconds", "nan"], "--wait-seconds"),
         (["http://a", "--check-seconds", "0"], "--check-seconds"),
