@@ -243,6 +243,9 @@ def _install(
 def pip_install(python: Path) -> list[str]:
     """Return the command line, without requirements, that installs what its hash was pinned for."""
     options = ["--require-hashes", "--no-input", "--disable-pip-version-check"]
+    # Half of the time would go to the tens of thousands of modules of the clouds' SDKs, of which
+    # few are ever imported; Python compiles those by itself.
+    options.append("--no-compile")
     return [str(python), "-I", "-m", "pip", "install", *options, "--progress-bar", "off"]
 
 
