@@ -16,7 +16,7 @@ from components.container_images import pod_image, support_images
 from pods.deployed import ROOT
 from pods.sandbox import Image
 
-_CHECKOUT, _PACKAGES = "/opt/checkout", "/opt/packages"
+_CHECKOUT, _PACKAGES, _COMPUTING = "/opt/checkout", "/opt/packages", "/opt/computing"
 """Places of their own: a checkout below /tmp would lie behind the container's."""
 
 
@@ -45,12 +45,12 @@ def images(folder: Path, *, pip: bool = True, classic: bool = False) -> dict[str
         f'exec {shlex.quote(str(interpreter))} -m pods.engine "$@"',
     ]
     if classic:
-        computing = real_packages.python()
-        own[str(computing.parents[1])] = computing.parents[1]
+        installed = real_packages.python().parents[1] / "lib" / interpreter.name
+        own[_COMPUTING] = installed / "site-packages"
         lines[2:2] = [
             'case " $* " in *" --config_path "*)',
-            f"\texport PYTHONPATH={modules}",
-            f'\texec {shlex.quote(str(computing))} -m pods.classic_engine "$@" ;;',
+            f"\texport PYTHONPATH={modules}:{_COMPUTING}",
+            f'\texec {shlex.quote(str(interpreter))} -m pods.classic_engine "$@" ;;',
             "esac",
         ]
     (engine / "ovms").write_text("\n".join([*lines, ""]))
