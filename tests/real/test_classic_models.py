@@ -22,7 +22,7 @@ from pods.deployed import ROOT
 
 from components.rendering.kubernetes.names import REGISTRY_SECRET_KEY
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 CHAT = "tiny-chat@1"
 SERVED = ("pair@1", "pair@2", "sum@1", "sum@2")

@@ -30,7 +30,7 @@ from components.rendering.kubernetes.plan import PodResources
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(os.geteuid() != 0, reason="pods as processes need root"),
 ]
 

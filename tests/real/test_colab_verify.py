@@ -30,7 +30,7 @@ from scripts.verify.options import Endpoint
 from scripts.verify.scrub import Scrubber
 from scripts.verify.via import Fixed
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TOKEN = secrets.token_hex(24)
