@@ -14,7 +14,7 @@ import pytest
 from fake_runtime import FakeRuntime
 from gke_stack import BASE, STACK, URL, Stack, opened
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.real, pytest.mark.timeout(600)]
 
 NAMESPACE = "colab-llm-cpu"
 BUCKET = f"a-project-{BASE}-colab"
