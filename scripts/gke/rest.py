@@ -14,18 +14,17 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from components.rendering.process import Variable
 from scripts.gcp.credentials import CredentialsError
 from scripts.gke.access import AccessError, from_environment
 from scripts.gke.api import ClusterApi, ClusterError
+from scripts.gke.patience import PATIENCE_SECONDS, patiently
 from scripts.gke.workloads import KINDS, MODEL_SERVER, path_of
 from scripts.verify.bounds import Deadline
 from scripts.verify.shape import Json, dig, parse_json
 
-PATIENCE_SECONDS = 120.0
-"""How long an API server is waited for that does not answer."""
-_PAUSE_SECONDS = 2.0
 _GONE, _CONFLICT = 404, 409
 
 
@@ -67,25 +66,19 @@ def rest(
     deadline = Deadline(patience_seconds)
     for text in names:
         kind, name = _split(text)
-        while True:
-            try:
-                _rest_one(api, path_of(kind, namespace, name))
-            except ClusterError as error:
-                if error.status == _GONE:
-                    break
-                passing = error.passing or error.status == _CONFLICT
-                if not passing or deadline.remaining() == 0.0:
-                    raise ClusterError(f"{kind} {name}: {error}", error.status) from None
-                pause(min(_PAUSE_SECONDS, deadline.remaining()))
-            else:
-                break
+        attempt = partial(_rest_one, api, path_of(kind, namespace, name))
+        patiently(attempt, f"{kind} {name}", (_CONFLICT,), deadline, pause)
 
 
 def _rest_one(api: ClusterApi, path: str) -> None:
-    # A count of 0 is left out of what the API server sends.
-    if dig(api.get(f"{path}/scale"), "spec", "replicas"):
-        body: Json = {"spec": {"replicas": 0}}
-        api.patch(f"{path}/scale", body)
+    body: Json = {"spec": {"replicas": 0}}
+    try:
+        # A count of 0 is left out of what the API server sends.
+        if dig(api.get(f"{path}/scale"), "spec", "replicas"):
+            api.patch(f"{path}/scale", body)
+    except ClusterError as error:
+        if error.status != _GONE:
+            raise
 
 
 def main(environment: Mapping[str, str]) -> int:

@@ -15,21 +15,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from components.rendering.process import Variable
 from scripts.gcp.credentials import CredentialsError
 from scripts.gke.access import AccessError, from_environment
 from scripts.gke.api import ClusterApi, ClusterError
+from scripts.gke.patience import PATIENCE_SECONDS, patiently
 from scripts.gke.workloads import KINDS, STATEFUL_SET, path_of
 from scripts.verify.bounds import Deadline
 from scripts.verify.shape import Json, dig, dig_count, parse_json
 
-PATIENCE_SECONDS = 120.0
-"""How long an object is waited for that is not there, or an API server that does not answer."""
 WOKEN = "llm-endpoint/woken-at"
 """On what is scaled: when it was last scaled up from none. The jobs that park go by it
 (`machine.pod.park`, `machine.pod.park_runtime`)."""
-_PAUSE_SECONDS = 2.0
 _PASSING = (404, 409)
 """What passes besides a busy server: the object has just been made, or was changed meanwhile."""
 
@@ -90,16 +89,8 @@ def scale(
     """Give each object its replicas. Raises `ClusterError` once its patience is over."""
     deadline = Deadline(patience_seconds)
     for name, one in wanted.items():
-        while True:
-            try:
-                _scale_one(api, namespace, name, one)
-            except ClusterError as error:
-                passing = error.passing or error.status in _PASSING
-                if not passing or deadline.remaining() == 0.0:
-                    raise ClusterError(f"{one.kind} {name}: {error}", error.status) from None
-                pause(min(_PAUSE_SECONDS, deadline.remaining()))
-            else:
-                break
+        attempt = partial(_scale_one, api, namespace, name, one)
+        patiently(attempt, f"{one.kind} {name}", _PASSING, deadline, pause)
 
 
 def _scale_one(api: ClusterApi, namespace: str, name: str, wanted: Wanted) -> None:
