@@ -21,21 +21,12 @@ from components.settings import (
     GkeOvmsSettings,
     Settings,
 )
+from scripts.made_up import made_up
 from scripts.stack_file import file_of, raw_values
 from stacks import HERE, Program, choose
 
 MANIFEST = ".rendered-files"
 """Lists what was written into a folder, so that only that is ever replaced there."""
-
-_SHOWN_FOR = {
-    "allowed_cidrs": "203.0.113.0/24",
-    "gcp:project": "my-project",
-    "gcp:zone": "europe-west4-a",
-}
-"""Stand in for keys that must be set and decide little of what is rendered.
-
-The network is of those that RFC 5737 keeps for documentation.
-"""
 
 
 class RenderError(Exception):
@@ -64,13 +55,9 @@ def rendered(stack: str, given: Mapping[str, str]) -> Mapping[str, str]:
     short = stack.rsplit("/", 1)[-1]
     raw = {**raw_values(file_of(stack, HERE)), **given}
     program = choose(raw, short)
-    fields = program.schema.model_fields.items()
-    keys = {field.alias or name for name, field in fields if field.is_required()}
-    defaults = program.defaults()
-    for key, value in _SHOWN_FOR.items():
-        if key in keys and key not in raw and key not in defaults:
-            raw[key] = value
-            _note(f"{key} is not set: rendered as for {value}, which {_decides(program, key)}")
+    for key, value in made_up(program, raw).items():
+        raw[key] = value
+        _note(f"{key} is not set: rendered as for {value}, which {_decides(program, key)}")
     settings = program.settings(raw)
     for warning in settings.warnings():
         _note(warning)

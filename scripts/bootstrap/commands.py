@@ -1,4 +1,4 @@
-"""scripts/up, down, pulumi, doctor and colab."""
+"""scripts/up, down, preview, state, pulumi, doctor and colab."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from scripts.bootstrap import (
     leftovers,
     locks,
     moving,
+    policy,
     recording,
     registry,
     stack,
@@ -32,17 +33,22 @@ from scripts.bootstrap.places import Checkout, this_checkout, write_whole
 from scripts.bootstrap.running import INTERRUPTED, run_live
 
 USAGE = """\
-usage: scripts/up [STACK] [--move-cache] [arguments of `pulumi up`]
+usage: scripts/up [STACK] [--policy] [--move-cache] [arguments of `pulumi up`]
        scripts/down [STACK] [arguments of `pulumi destroy`, such as --remove]
+       scripts/preview [STACK] [--base REF] [arguments of `pulumi preview`]
+       scripts/state move STACK URL [--secrets-provider PROVIDER]
        scripts/doctor [STACK]
        scripts/colab [STACK] [--port PORT]
        scripts/pulumi [arguments of `pulumi`]
-STACK is `local` unless it is given, and for colab `gke-colab`. --move-cache gives up the cache disk
-of a machine that goes to the next of its `zones`, where its own has no room."""
+STACK is `local` unless it is given, and for colab `gke-colab`. --policy refuses what the policy
+pack does (policy/). --move-cache gives up the cache disk of a machine that goes to the next of its
+`zones`, where its own has no room."""
 
 COLAB_STACK = "gke-colab"
 """The stack that scripts/colab means unless one is named."""
 FORWARD_TO_RUNTIME = "scripts.runtime.forward"
+CI_PROGRAM = "ci"
+"""The program whose own state goes into the bucket that it makes."""
 
 # The summary shows what of the outputs a person needs; the receipt alone has a hundred lines.
 QUIET = ("--suppress-outputs",)
@@ -61,6 +67,8 @@ def main(arguments: Sequence[str]) -> int:
     commands = {
         "up": up,
         "down": down,
+        "preview": preview,
+        "state": state,
         "pulumi": pulumi,
         "doctor": doctor,
         "colab": colab,
@@ -89,12 +97,15 @@ def main(arguments: Sequence[str]) -> int:
 def up(checkout: Checkout, arguments: list[str]) -> int:
     """Bring the stack up, check that it answers, and say how to talk to it."""
     move_cache = zones.MOVE_CACHE in arguments
-    name, rest = stack.parse([word for word in arguments if word != zones.MOVE_CACHE])
+    ours = (zones.MOVE_CACHE, policy.OPTION)
+    name, rest = stack.parse([word for word in arguments if word not in ours])
     stack.require_program(checkout, name)
     local = stack.is_local(checkout, name)
     if move_cache and local:
         raise _no_cache_to_move(f"{name} deploys to this machine, which is in no zone")
     ready = prepare(checkout, name, os.environ)
+    if policy.OPTION in arguments:
+        rest += policy.arguments(ready, os.environ)
     interrupted = _settle_locks(ready, name)
     if not stack.exists(checkout, name, ready.backend, ready.cli, ready.variables):
         if local:
@@ -134,6 +145,10 @@ def up(checkout: Checkout, arguments: list[str]) -> int:
     _verify_what_was_not(ready, name, outputs, ca_file, began)
     for line in summary.closing_lines(outputs, name, _pulumi_from_here(checkout), ca_file):
         print(line)
+    if stack.program(checkout, name) == CI_PROGRAM:
+        from scripts.bootstrap.state import take_home
+
+        return take_home(ready, name)
     return 0
 
 
@@ -213,6 +228,20 @@ def test(checkout: Checkout, arguments: list[str]) -> int:
     from scripts.bootstrap.checks import run_checks
 
     return run_checks(checkout, arguments, os.environ)
+
+
+def preview(checkout: Checkout, arguments: list[str]) -> int:
+    """Print in Markdown what an up would change."""
+    from scripts.bootstrap.previews import preview as told
+
+    return told(checkout, arguments, os.environ)
+
+
+def state(checkout: Checkout, arguments: list[str]) -> int:
+    """Move a stack's state to another backend."""
+    from scripts.bootstrap.state import state as moved
+
+    return moved(checkout, arguments, os.environ)
 
 
 def doctor(checkout: Checkout, arguments: list[str]) -> int:

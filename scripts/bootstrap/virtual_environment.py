@@ -20,6 +20,7 @@ from scripts.bootstrap.processes import one_at_a_time, run_with_progress
 LOCAL = "requirements/local.txt"
 EVERYTHING = "requirements.txt"
 TESTING = "requirements/test.txt"
+POLICY = "requirements/policy.txt"
 
 # scripts/launcher looks for the stamp too.
 STAMP = ".llm-endpoint.json"
@@ -40,6 +41,7 @@ class Purpose:
 LOCAL_STACK = Purpose(".venv", (LOCAL, EVERYTHING))
 ANY_STACK = Purpose(".venv", (EVERYTHING,))
 TESTS = Purpose(".venv-test", (TESTING,))
+POLICIES = Purpose(".venv-policy", (POLICY,))
 
 
 @dataclass(frozen=True)

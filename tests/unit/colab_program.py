@@ -8,12 +8,12 @@ from unittest.mock import patch
 
 import gke_program
 from gke_program import nothing, of_type
-from recording import Registration, Run, run
 
 from components.rendering.kubernetes.colab import render as rendering
 from components.rendering.kubernetes.colab.plan import ColabPlan
 from components.rendering.kubernetes.rendered import RenderedObjects
 from components.settings.secrets import MarkedSecret
+from emulator.mocks.recording import Registration, Run, run
 from stacks import PROGRAMS
 
 STACK = "gke-ovms"

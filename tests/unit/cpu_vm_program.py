@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from unittest.mock import patch
 
-from recording import Registration, Run, run
-
 from components.engines.llama_cpp import LlamaCppOptions, launch
 from components.rendering.machine.plan import (
     GatewayLimits,
@@ -23,6 +21,7 @@ from components.rendering.machine.rendered import RenderedMachine
 from components.targets.gcp.args import VmArgs
 from components.targets.gcp.cpu_vm import CpuVm
 from components.targets.gcp.gpu_vm import GpuVm
+from emulator.mocks.recording import Registration, Run, run
 
 KEY = "sk-the-key-of-the-test"
 CA_KEY = "-----BEGIN PRIVATE KEY-----\nthe-private-key-of-the-authority\n-----END PRIVATE KEY-----"

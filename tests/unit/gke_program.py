@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping
 from unittest.mock import patch
 
-from recording import Registration, Run, run
-
 from components.rendering.kubernetes import render as rendering
 from components.rendering.kubernetes.plan import PodPlan
 from components.rendering.kubernetes.rendered import RenderedObjects
+from emulator.mocks.recording import Registration, Run, run
 from stacks import PROGRAMS
 
 STACK = "gke-ovms"

@@ -23,13 +23,13 @@ from colab_program import (
     variant,
 )
 from gke_program import CERTIFICATE, KEY, of_type, only, pool
-from recording import SECRET, SIGNATURE, Run
 
 from components.models.registry import RegistryUrl
 from components.rendering.kubernetes.colab.plan import Backup, ColabPlan
 from components.settings import ConfigurationError
 from components.targets.kubernetes.colab_args import ColabRuntimeArgs
 from components.targets.kubernetes.colab_runtime import ColabRuntime
+from emulator.mocks.recording import SECRET, SIGNATURE, Run
 from stacks import PROGRAMS
 from stacks.gke_colab import files, runtime_plan
 

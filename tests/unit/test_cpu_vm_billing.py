@@ -2,7 +2,8 @@
 
 import pytest
 from cpu_vm_program import LABELS, deployed, in_a_group, of_type
-from recording import Run
+
+from emulator.mocks.recording import Run
 
 # What bills and can be labelled.
 LABELLED = (

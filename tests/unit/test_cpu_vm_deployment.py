@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import pytest
 from cpu_vm_program import CA_KEY, CERTIFICATE, RECEIPT
-from recording import Registration, Run, run
 
+from emulator.mocks.recording import Registration, Run, run
 from stacks import PROGRAMS
 from stacks.cpu_vm import files
 

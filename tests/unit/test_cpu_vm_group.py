@@ -16,10 +16,10 @@ from cpu_vm_program import (
     program,
     rendered,
 )
-from recording import Run, run
 
 from components.rendering.machine.plan import ResizeGroup
 from components.schedule import Schedule
+from emulator.mocks.recording import Run, run
 
 
 def group(seen: Run):

@@ -19,10 +19,10 @@ from cpu_vm_program import (
     rendered,
     stdout,
 )
-from recording import Run, run
 
 from components.launch import Probe
 from components.schedule import Schedule
+from emulator.mocks.recording import Run, run
 
 SCHEDULE = Schedule("0 8 * * 1-5", "0 20 * * 1-5", "Europe/Berlin")
 

@@ -14,7 +14,8 @@ from cpu_vm_program import (
     of_type,
     only,
 )
-from recording import Run
+
+from emulator.mocks.recording import Run
 
 WORLD = {"0.0.0.0/0", "::/0"}
 

@@ -19,7 +19,8 @@ from cpu_vm_program import (
     program,
     stdout,
 )
-from recording import Run, run
+
+from emulator.mocks.recording import Run, run
 
 
 def secret_data(seen: Run, purpose: str) -> object:

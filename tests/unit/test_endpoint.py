@@ -13,7 +13,6 @@ import pulumi
 import pytest
 from fake_authority import make_authority
 from fake_endpoint import FakeEndpoint
-from recording import Run, run
 
 from components.endpoint import (
     VerifiedEndpoint,
@@ -24,6 +23,7 @@ from components.endpoint import (
 )
 from components.engines.llama_cpp import LlamaCppOptions, launch
 from components.launch import Launch, Probe
+from emulator.mocks.recording import Run, run
 from scripts.verify.__main__ import main
 
 KEY = "sk-the-key-of-the-test"

@@ -4,9 +4,9 @@ import json
 
 import pytest
 from gke_program import NAME, an_object, command, deployed, of_type, pool
-from recording import Run
 
 from components.rendering.process import Variable
+from emulator.mocks.recording import Run
 
 OPERATOR = {
     "deploy": "operator",

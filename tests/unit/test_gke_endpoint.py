@@ -24,7 +24,6 @@ from gke_program import (
     pool,
     variant,
 )
-from recording import SECRET, SIGNATURE, Run
 
 from components.compose import UnsupportedCombinationError
 from components.engines import vllm
@@ -32,6 +31,7 @@ from components.rendering.kubernetes.plan import PodPlan
 from components.targets.gke.place import GKE_POOL
 from components.targets.kubernetes.args import PodEndpointArgs
 from components.targets.kubernetes.endpoint import PodEndpoint
+from emulator.mocks.recording import SECRET, SIGNATURE, Run
 from stacks import PROGRAMS
 from stacks.gke_ovms import plan
 

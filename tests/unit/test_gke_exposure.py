@@ -12,11 +12,11 @@ from gke_program import (
     only,
     variant,
 )
-from recording import Run
 
 from components.rendering.kubernetes.plan import Expose
 from components.targets.gke.args import ExposureArgs
 from components.targets.gke.exposure import Exposure
+from emulator.mocks.recording import Run
 
 # What bills and can be labelled, by the name of its labels.
 LABELLED = {

@@ -5,7 +5,6 @@ from unittest.mock import patch
 
 import pytest
 from gke_program import GATEWAY, LOAD_BALANCER, NAME, PARKED_AT, RAW, deployed, stdout
-from recording import run
 
 from components.compose import form_for
 from components.launch import Form
@@ -14,6 +13,7 @@ from components.settings import ConfigurationError
 from components.targets.gke.place import GKE_POOL
 from components.targets.kubernetes.access import ClusterAccess, kubeconfig
 from components.targets.kubernetes.objects import type_of
+from emulator.mocks.recording import run
 from stacks import PROGRAMS, choose
 from stacks.gke_ovms import files, plan
 

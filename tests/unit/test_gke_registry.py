@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 from gke_program import ADOPTED, NAME, RAW, an_object, command, deployed, of_type, only
-from recording import ACCOUNT_KEY, SECRET, SIGNATURE, Run
 
 from components.models.registry import parse_registry_url
 from components.rendering.kubernetes.plan import Registry, RegistryAccess
 from components.settings.secrets import MarkedSecret
 from components.targets.gke.registry import RegistryReader
+from emulator.mocks.computed import ACCOUNT_KEY
+from emulator.mocks.recording import SECRET, SIGNATURE, Run
 from stacks import PROGRAMS
 from stacks.gke_ovms import plan
 

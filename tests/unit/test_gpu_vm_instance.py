@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 from cpu_vm_program import GROUP_PLAN, PLAN, command, deployed, only, program
-from recording import Run, run
 
 from components.compose import UnsupportedCombinationError
 from components.launch import Form
 from components.rendering.machine.plan import Container, MachineGpus, MachinePlan, PulledImage
 from components.targets.gcp.args import Gpus
 from components.targets.gcp.gpu_vm import GpuVm
+from emulator.mocks.recording import Run, run
 
 IMAGE = f"ghcr.io/owner/server:cuda@sha256:{'0' * 64}"
 L4 = Gpus("nvidia-l4", 1, attached=False)

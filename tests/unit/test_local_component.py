@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
 import pytest
-from recording import Run, run
 
 from components.engines.llama_cpp import LlamaCppOptions, launch
 from components.targets.local import LocalServer, LocalServerArgs
+from emulator.mocks.recording import Run, run
 
 KEY = "sk-the-key-of-the-test"
 URL = "http://127.0.0.1:8080"

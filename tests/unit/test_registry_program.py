@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from recording import Registration, Run, run
 
 from components.settings import ConfigurationError
 from components.settings.secrets import MarkedSecret
+from emulator.mocks.recording import Registration, Run, run
 from stacks import PROGRAMS
 from stacks.interpreter import CHECKOUT
 from stacks.model_registry import identity_of, uploads_of

@@ -9,7 +9,6 @@ plugin computes, which is not known in a preview.
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -18,25 +17,11 @@ from google.protobuf import json_format, struct_pb2
 from pulumi.runtime import mocks
 from pulumi.runtime.proto import resource_pb2
 
+from emulator.mocks.computed import FOUND_CLUSTER, computed
+
 SIGNATURE = "4dabf18193072939515e22adb298388d"
-SECRET = "1b47061264138c4ac30d75fd1eb44270"
+SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-CLUSTER_CA = "cGVt"
-"""Base64 of what stands for the PEM of a cluster's CA."""
-ACCOUNT_KEY = '{"type": "service_account", "private_key": "the-private-key-of-the-account"}'
-"""The file of a service account's key, which Google hands out as Base64."""
-FOUND_CLUSTER: dict[str, object] = {
-    "id": "the-found-cluster",
-    "enableAutopilot": False,
-    "endpoint": "203.0.113.10",
-    "masterAuths": [{"clusterCaCertificate": CLUSTER_CA}],
-    "controlPlaneEndpointsConfigs": [],
-    "workloadIdentityConfigs": [{"workloadPool": "p.svc.id.goog"}],
-    "datapathProvider": "ADVANCED_DATAPATH",
-    "networkPolicies": [],
-    "gatewayApiConfigs": [{"channel": "CHANNEL_STANDARD"}],
-}
-"""What Google says of a cluster that was there before: the address is its only way in."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +53,7 @@ class Registration:
         for step in path:
             if _is_secret(value):
                 return True
-            assert isinstance(value, Mapping)
-            value = value[step]
+            value = _mapping(value)[step]
         return _is_secret(value)
 
     def depends_on(self) -> frozenset[str]:
@@ -78,13 +62,17 @@ class Registration:
 
     def plain(self) -> Mapping[str, object]:
         """The inputs with every secret opened."""
-        opened = _open(self.inputs)
-        assert isinstance(opened, Mapping)
-        return opened
+        return _mapping(_open(self.inputs))
 
     def without_secrets(self) -> object:
         """The inputs with every secret hidden: what a state file and a log would show."""
         return _hide(self.inputs)
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{value!r} holds nothing by a name")
+    return value
 
 
 def _is_secret(value: object) -> bool:
@@ -128,46 +116,6 @@ def _provider_name(reference: str) -> str:
     return reference.split("::")[3] if reference else ""
 
 
-def _computed(token: str, name: str, inputs: Mapping[str, object]) -> dict[str, object]:
-    """Return what the gcp plugin would compute for a new resource, by the output's name."""
-    kind = token.rpartition(":")[2]
-    link = f"https://cloud.test/{kind}/{name}"
-    account = f"{inputs.get('accountId')}@{inputs.get('project')}.iam.gserviceaccount.com"
-    of_kind: dict[str, dict[str, object]] = {
-        "Account": {
-            "email": account,
-            "member": f"serviceAccount:{account}",
-            "name": f"projects/{inputs.get('project')}/serviceAccounts/{account}",
-        },
-        "Address": {"address": "198.51.100.7"},
-        "Bucket": {
-            "url": f"gs://{inputs.get('name')}",
-            "timeCreated": "2026-11-21T14:00:00.000Z",
-        },
-        "GlobalAddress": {"address": "198.51.100.8"},
-        "Key": {"privateKey": base64.b64encode(ACCOUNT_KEY.encode()).decode()},
-        "Cluster": {
-            "endpoint": "203.0.113.9",
-            "masterAuth": {"clusterCaCertificate": CLUSTER_CA},
-            "controlPlaneEndpointsConfig": {
-                "dnsEndpointConfig": {"endpoint": "gke-1.europe-west4.gke.goog"}
-            },
-        },
-        "DnsAuthorization": {
-            "dnsResourceRecords": [
-                {"name": "_acme.llm.example.com.", "type": "CNAME", "data": "proof.google."}
-            ]
-        },
-        "Disk": {"diskId": f"{name}-number"},
-        "Instance": {"instanceId": f"{name}-number", "currentStatus": inputs.get("desiredStatus")},
-        "InstanceTemplate": {"selfLinkUnique": f"{link}?uniqueId=1"},
-        "IAMCustomRole": {"name": f"projects/p/roles/{inputs.get('roleId')}"},
-        "SecretVersion": {"version": "1", "name": f"{name}/versions/1"},
-        "SecretIamMember": {"etag": "BwX="},
-    }
-    return {"selfLink": link, **of_kind.get(kind, {})}
-
-
 class RecordingMonitor(mocks.MockMonitor):
     """Answers registrations; `stdout` says what a command prints, by its resource's name.
 
@@ -190,6 +138,7 @@ class RecordingMonitor(mocks.MockMonitor):
         self.component_outputs: dict[str, Mapping[str, object]] = {}
 
     def RegisterResource(self, request):
+        """Keep what is registered, and answer as the engine would."""
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == "pulumi:pulumi:Stack":
             return resource_pb2.RegisterResourceResponse(urn=urn)
@@ -216,18 +165,17 @@ class RecordingMonitor(mocks.MockMonitor):
         )
         outputs = dict(inputs)
         if request.type == "command:local:Command":
-            printed: object = self._stdout(request.name, _open(inputs)) or UNKNOWN
+            opened = _mapping(_open(inputs))
+            printed: object = self._stdout(request.name, opened) or UNKNOWN
             tainted = self._taints and _holds_secret(inputs)
             secret = tainted or "stdout" in request.additionalSecretOutputs
             outputs["stdout"] = {SIGNATURE: SECRET, "value": printed} if secret else printed
             outputs["stderr"] = ""
         if request.type.startswith("gcp:"):
-            computed = _computed(request.type, request.name, inputs)
-            outputs |= dict.fromkeys(computed, UNKNOWN) if self._preview else computed
+            found = computed(request.type, request.name, inputs)
+            outputs |= dict.fromkeys(found, UNKNOWN) if self._preview else found
         if request.type.startswith("kubernetes:"):
-            given = inputs["metadata"]
-            assert isinstance(given, Mapping)
-            uid = {**given, "uid": f"{request.name}-uid"}
+            uid = {**_mapping(inputs["metadata"]), "uid": f"{request.name}-uid"}
             outputs["metadata"] = UNKNOWN if self._preview else uid
         answer = struct_pb2.Struct()
         json_format.ParseDict(outputs, answer)
@@ -235,16 +183,17 @@ class RecordingMonitor(mocks.MockMonitor):
         return resource_pb2.RegisterResourceResponse(urn=urn, id=identity, object=answer)
 
     def RegisterResourceOutputs(self, request):
+        """Keep a component's outputs."""
         kind = request.urn.split("::")[2].rpartition(":")[2]
         self.component_outputs[kind] = json_format.MessageToDict(request.outputs)
         return super().RegisterResourceOutputs(request)
 
 
 class _OnlyTheProject(mocks.Mocks):
-    def call(self, args):
-        if args.token == "gcp:organizations/getProject:getProject":
+    def call(self, args):  # pyright: ignore[reportIncompatibleMethodOverride]
+        if args.token == "gcp:organizations/getProject:getProject":  # noqa: S105
             return {"id": args.args["projectId"], "number": "123456789012"}
-        if args.token == "gcp:container/getCluster:getCluster":
+        if args.token == "gcp:container/getCluster:getCluster":  # noqa: S105
             return FOUND_CLUSTER
         raise AssertionError(f"no function is expected to be called, and {args.token} was")
 
@@ -302,5 +251,6 @@ def run(
 
     drained()
     by_name = {f"{entry.token}:{entry.name}": entry for entry in monitor.registrations}
-    assert len(by_name) == len(monitor.registrations), "two resources of one type share a name"
+    if len(by_name) != len(monitor.registrations):
+        raise AssertionError("two resources of one type share a name")
     return Run(by_name, seen, monitor.component_outputs)
