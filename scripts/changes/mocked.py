@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
 
 from emulator.mocks import first_up
 from emulator.mocks.recording import Run, run
@@ -16,12 +18,18 @@ from stacks import choose
 class Mocked:
     """What the first `up` of a stack would register and return.
 
-    `made_up` are the keys that must be set and were not, with what stood in for each.
+    `made_up` are the keys that must be set and were not, with what stood in for each, and
+    `warnings` what the configuration says that nobody can judge before an `up`.
     """
 
     program: str
     run: Run
     made_up: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+def _no_record(_home: Path) -> str:
+    return "no-record"
 
 
 def mocked(stack: str, given: Mapping[str, str] | None = None) -> Mocked:
@@ -30,10 +38,18 @@ def mocked(stack: str, given: Mapping[str, str] | None = None) -> Mocked:
     `given` goes over these, bare key -> raw value. Raises `ConfigurationError`.
     """
     short = stack.rsplit("/", 1)[-1]
-    raw = {**raw_values(file_of(stack)), **(given or {})}
+    return mocked_with({**raw_values(file_of(stack)), **(given or {})}, short)
+
+
+def mocked_with(raw: Mapping[str, str], short: str) -> Mocked:
+    """Run the program of the stack named `short` with `raw` alone: no file of a person's is read.
+
+    Raises `ConfigurationError`.
+    """
     program = choose(raw, short)
     added = made_up(program, raw)
     settings = program.settings({**raw, **added})
-    with first_up.no_cloud():
+    # It looks at this machine for a server, and is another text each time where none is.
+    with first_up.no_cloud(), patch("stacks.local.replacement_trigger", _no_record):
         found = run(lambda: program.deploy(settings), first_up.stdout, short)
-    return Mocked(program.name, found, added)
+    return Mocked(program.name, found, added, tuple(settings.warnings()))
