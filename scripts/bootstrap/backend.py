@@ -7,8 +7,9 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import urlsplit
 
+from scripts.backend.place import folder_url, local_folder
 from scripts.bootstrap.console import BootstrapError, note
 from scripts.bootstrap.places import Checkout, home, read_object, write_whole
 
@@ -40,12 +41,16 @@ def pulumi_home(environment: Mapping[str, str]) -> Path:
 def choose(checkout: Checkout, environment: Mapping[str, str]) -> Backend:
     """Return the backend: the person's own, else a folder in the checkout's state.
 
-    Their own is `$PULUMI_BACKEND_URL`, the login in `credentials.json`, or Pulumi Cloud where
-    `$PULUMI_ACCESS_TOKEN` is set.
+    Their own is `$PULUMI_BACKEND_URL`, the `backend` in Pulumi.yaml, the login in
+    `credentials.json`, or Pulumi Cloud where `$PULUMI_ACCESS_TOKEN` is set. Raises
+    `BootstrapError` where Pulumi.yaml has one that can't be read.
     """
     named = environment.get("PULUMI_BACKEND_URL")
     if named:
         return _backend(named, "PULUMI_BACKEND_URL", environment)
+    shared = of_project(checkout)
+    if shared:
+        return _backend(shared, "Pulumi.yaml", environment)
     credentials = Path(
         environment.get("PULUMI_CREDENTIALS_PATH") or pulumi_home(environment)
     ) / "credentials.json"  # fmt: skip
@@ -56,21 +61,39 @@ def choose(checkout: Checkout, environment: Mapping[str, str]) -> Backend:
         cloud = environment.get("PULUMI_API") or "https://api.pulumi.com"
         return _backend(cloud, "PULUMI_ACCESS_TOKEN", environment)
     folder = checkout.state / "backend"
-    return Backend(f"file://{quote(str(folder))}", "the default", folder)
+    return Backend(folder_url(folder), "the default", folder)
 
 
 def _backend(url: str, why: str, environment: Mapping[str, str]) -> Backend:
-    return Backend(url, why, _folder(url, environment))
+    return Backend(url, why, local_folder(url, environment))
 
 
-def _folder(url: str, environment: Mapping[str, str]) -> Path | None:
-    if not url.startswith("file://"):
+def of_project(checkout: Checkout) -> str | None:
+    """Return the URL that Pulumi.yaml has as its `backend`, in YAML's flow or block style.
+
+    The engine reads the file as a whole; here no parser of YAML may be installed yet. Raises
+    `BootstrapError` where it is written otherwise.
+    """
+    file = checkout.root / "Pulumi.yaml"
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
         return None
-    path = unquote(url.removeprefix("file://").split("?", 1)[0])
-    if path == "~" or path.startswith("~/"):
-        return home(environment) / path[2:]
-    # One that is not absolute is relative to where pulumi runs: none of our business.
-    return Path(path) if path.startswith("/") else None
+    if not re.search(r"^['\"]?backend['\"]?\s*:", text, re.MULTILINE):
+        return None
+    found = _FLOW.search(text) or _BLOCK.search(text)
+    if found is None:
+        raise BootstrapError(
+            f"the backend in {file} can't be read", "write it as `backend: {url: gs://BUCKET}`"
+        )
+    return found["url"].strip("'\"")
+
+
+_VALUE = r"(?P<url>'[^'\n]+'|\"[^\"\n]+\"|[^\s'\"{},][^\s,}]*)"
+_FLOW = re.compile(rf"^backend:[ ]*\{{[ ]*url:[ ]*{_VALUE}[ ]*\}}[ ]*(?:#.*)?$", re.MULTILINE)
+_BLOCK = re.compile(
+    rf"^backend:[ ]*(?:#.*)?\n(?:[ ]*(?:#.*)?\n)*[ ]+url:[ ]*{_VALUE}[ ]*(?:#.*)?$", re.MULTILINE
+)
 
 
 def passphrase_variables(

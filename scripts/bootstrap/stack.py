@@ -124,7 +124,7 @@ def require_program(checkout: Checkout, stack: str) -> None:
             f"the stack {stack} deploys {program(checkout, stack)!r}, which is no program: "
             f"there is {', '.join(programs)}",
             f"name the stack after one, or say which: scripts/pulumi stack init {stack}, then "
-            f"scripts/pulumi config set program {programs[0]} --stack {stack}",
+            f"scripts/pulumi config set program {DEFAULT} --stack {stack}",
         )
 
 
@@ -155,8 +155,17 @@ def exists(
         return False
     raise BootstrapError(
         f"{backend.shown} can't be asked for the stack {stack}: {complaint(asked)}",
-        "log in (scripts/pulumi login), or unset what chose that backend: " + backend.why,
+        f"{_log_in(backend)}; or choose another one by PULUMI_BACKEND_URL (this one is chosen by "
+        f"{backend.why})",
     )
+
+
+def _log_in(backend: Backend) -> str:
+    if backend.url.startswith("gs://"):
+        return "log in: gcloud auth application-default login"
+    if backend.url.startswith("s3://"):
+        return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in: aws configure"
+    return "log in: scripts/pulumi login"
 
 
 def create(
@@ -165,7 +174,12 @@ def create(
     """Create the stack. Raises `BootstrapError`."""
     if backend.folder is not None:
         backend.folder.mkdir(parents=True, exist_ok=True)
-    made = run(checkout, cli, environment, ["stack", "init", stack])
+    # Without it the CLI would ask for a passphrase; the file's own key is kept, and only decrypted.
+    provider = _secrets_provider(checkout, stack)
+    if provider is None:
+        _refuse_a_runner_s_passphrase(checkout, stack, backend, environment)
+    words = ["--secrets-provider", provider] if provider is not None else []
+    made = run(checkout, cli, environment, ["stack", "init", stack, *words])
     if made.returncode == 0:
         note(f"Made the stack {stack}.")
     elif "already exists" not in made.stderr:
@@ -173,6 +187,35 @@ def create(
             f"the stack {stack} can't be made in {backend.shown}: {complaint(made)}",
             "see that message",
         )
+
+
+def _refuse_a_runner_s_passphrase(
+    checkout: Checkout, stack: str, backend: Backend, environment: Mapping[str, str]
+) -> None:
+    """Raise `BootstrapError` where only a workflow's runner, soon gone, could decrypt the stack."""
+    made_here = environment.get("PULUMI_CONFIG_PASSPHRASE_FILE") == str(
+        checkout.state / "passphrase"
+    )
+    # Pulumi Cloud has keys of its own.
+    lasting = backend.folder is not None or backend.url.startswith(("https://", "http://"))
+    if environment.get("GITHUB_ACTIONS") == "true" and made_here and not lasting:
+        shown = configuration_file(checkout, stack).relative_to(checkout.root)
+        raise BootstrapError(
+            f"{backend.shown} has no stack {stack}, and {shown} names no secretsprovider: the "
+            "passphrase that was made for it would be gone with this runner",
+            f"by hand: scripts/state move {stack} '{backend.shown}' --secrets-provider gcpkms://… "
+            f"(or scripts/pulumi stack init {stack} with that option), and commit {shown}",
+        )
+
+
+def _secrets_provider(checkout: Checkout, stack: str) -> str | None:
+    """Return what encrypts the stack's secrets by its own file; None where nothing is said."""
+    try:
+        text = configuration_file(checkout, stack).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    line = re.search(r"^secretsprovider:(.*)$", text, re.MULTILINE)
+    return line[1].strip().strip("'\"") if line else None
 
 
 def configure(

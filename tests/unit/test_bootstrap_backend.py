@@ -66,6 +66,47 @@ def test_an_access_token_means_pulumi_cloud(checkout: Checkout, environment: dic
     assert (chosen.url, chosen.why) == ("https://api.pulumi.com", "PULUMI_ACCESS_TOKEN")
 
 
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "backend: {url: s3://state?region=r&endpoint=http://h:1}",
+        "backend: { url: 's3://state?region=r&endpoint=http://h:1' }  # the team's",
+        'backend:\n  url: "s3://state?region=r&endpoint=http://h:1"',
+        "backend:  # the team's\n\n  # since June\n    url: s3://state?region=r&endpoint=http://h:1",
+    ],
+)
+def test_the_project_s_own_backend_wins_over_a_login(
+    checkout: Checkout, environment: dict[str, str], backend: str
+):
+    log_in(Path(environment["HOME"]) / ".pulumi", "https://api.pulumi.com")
+    project = f"name: llm-endpoint\n{backend}\noptions:\n  refresh: always\n"
+    (checkout.root / "Pulumi.yaml").write_text(project, encoding="utf-8")
+    chosen = backends.choose(checkout, environment)
+    assert (chosen.url, chosen.why) == ("s3://state?region=r&endpoint=http://h:1", "Pulumi.yaml")
+    named = {**environment, "PULUMI_BACKEND_URL": "gs://mine"}
+    assert backends.choose(checkout, named).url == "gs://mine"
+
+
+@pytest.mark.parametrize(
+    "backend",
+    ["backend: gs://state", "backend:\noptions:\n  url: x", "'backend' : {url: gs://state}"],
+)
+def test_a_backend_of_the_project_that_can_not_be_read_is_refused(
+    checkout: Checkout, environment: dict[str, str], backend: str
+):
+    (checkout.root / "Pulumi.yaml").write_text(f"{backend}\n", encoding="utf-8")
+    with pytest.raises(BootstrapError, match=r"the backend in .*Pulumi\.yaml can't be read"):
+        backends.choose(checkout, environment)
+
+
+def test_a_project_without_a_backend_leaves_the_choice(
+    checkout: Checkout, environment: dict[str, str]
+):
+    project = "name: llm-endpoint\n# backend: {url: gs://state}\n"
+    (checkout.root / "Pulumi.yaml").write_text(project, encoding="utf-8")
+    assert backends.choose(checkout, environment).why == "the default"
+
+
 @pytest.mark.parametrize("content", ['{"current": ""}', "{}", "no json", "[]"])
 def test_credentials_without_a_login_are_none(
     checkout: Checkout, environment: dict[str, str], content: str

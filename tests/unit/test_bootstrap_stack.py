@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from prepared_stack import prepared
 
 from scripts.bootstrap import locks, stack
+from scripts.bootstrap.backend import Backend
 from scripts.bootstrap.console import BootstrapError
 from scripts.bootstrap.locks import Lock
 from scripts.bootstrap.places import Checkout
+from scripts.bootstrap.pulumi_cli import Cli
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,24 @@ from scripts.bootstrap.places import Checkout
 )
 def test_the_first_argument_names_the_stack(arguments: list[str], name: str, rest: list[str]):
     assert stack.parse(arguments) == (name, rest)
+
+
+@pytest.mark.parametrize(
+    ("url", "step"),
+    [
+        ("gs://states", "gcloud auth application-default login"),
+        ("s3://states?region=r", "aws configure"),
+        ("https://api.pulumi.com", "scripts/pulumi login"),
+    ],
+)
+def test_a_backend_that_lets_nobody_in_is_named_with_how_to_log_in(
+    tmp_path: Path, url: str, step: str
+):
+    noted = prepared(tmp_path, Backend(url, "Pulumi.yaml", None), {"*": "exit 1"})
+    ready = noted.ready
+    with pytest.raises(BootstrapError, match="can't be asked for the stack dev") as refused:
+        stack.exists(ready.checkout, "dev", ready.backend, ready.cli, ready.variables)
+    assert step in refused.value.next_step
 
 
 @pytest.mark.parametrize("arguments", [["a", "--stack", "b"], ["--stack"], ["a b"], ["../x"], [""]])
@@ -103,6 +124,59 @@ def test_a_local_stack_is_known_by_its_program(
     if config:
         configure(checkout, name, config)
     assert stack.is_local(checkout, name) is local
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("secretsprovider: gcpkms://k\nencryptedkey: eA==\n", ["--secrets-provider", "gcpkms://k"]),
+        ("encryptionsalt: v1:x\n", []),
+    ],
+)
+def test_a_stack_is_made_with_what_its_file_says_encrypts_its_secrets(
+    checkout: Checkout,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    words: list[str],
+):
+    configure(checkout, "dev", text)
+    asked: list[list[str]] = []
+
+    def run(
+        checkout: Checkout, cli: object, environment: object, arguments: list[str]
+    ) -> subprocess.CompletedProcess[str]:
+        asked.append(arguments)
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    monkeypatch.setattr(stack, "run", run)
+    backend = Backend("gs://b", "a test", None)
+    stack.create(checkout, "dev", backend, Cli(tmp_path, "v3", "on PATH"), {})
+    assert asked == [["stack", "init", "dev", *words]]
+
+
+def test_a_workflow_makes_no_stack_that_only_its_runner_could_decrypt(
+    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    configure(checkout, "dev", "config:\n  gcp:project: p\n")
+    made: list[str] = []
+
+    def run(*given: object) -> subprocess.CompletedProcess[str]:
+        made.append(str(given[-1]))
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    monkeypatch.setattr(stack, "run", run)
+    variables = {"PULUMI_CONFIG_PASSPHRASE_FILE": str(checkout.state / "passphrase")}
+    runner = {**variables, "GITHUB_ACTIONS": "true"}
+    cli, shared = Cli(tmp_path, "v3", "on PATH"), Backend("gs://b", "a test", None)
+    with pytest.raises(BootstrapError, match=r"Pulumi\.dev\.yaml names no secretsprovider"):
+        stack.create(checkout, "dev", shared, cli, runner)
+    assert made == []
+    stack.create(checkout, "dev", shared, cli, variables)
+    given = {**runner, "PULUMI_CONFIG_PASSPHRASE_FILE": "/run/secrets/passphrase"}
+    stack.create(checkout, "dev", shared, cli, given)
+    stack.create(checkout, "dev", Backend("https://api.pulumi.com", "a test", None), cli, runner)
+    assert len(made) == 3
 
 
 def test_stacks_in_a_folder_are_found_without_the_cli(tmp_path: Path):
