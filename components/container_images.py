@@ -67,9 +67,13 @@ class ImagePin(TypedDict):
 
 
 class DockerfilePin(TypedDict):
-    """A Dockerfile as `pins.toml` has it. `cuda` is the version that it is given, "" for none."""
+    """A Dockerfile as `pins.toml` has it, at the `commit` that its `tag` stands for.
+
+    `cuda` is the version that it is given, "" for none.
+    """
 
     url: str
+    tag: str
     commit: str
     dockerfile: str
     stage: str

@@ -11,6 +11,9 @@ _SHOWN_FOR: Mapping[str, str] = {
     "gcp:project": "my-project",
     "gcp:region": "europe-west4",
     "gcp:zone": "europe-west4-a",
+    "github_owner_id": "1001",
+    "github_repository": "my-team/llm-endpoint",
+    "github_repository_id": "2002",
 }
 """They decide little of what is shown. The network is of those that RFC 5737 keeps for
 documentation."""

@@ -14,6 +14,7 @@ import yaml
 from components.compose import UnsupportedCombinationError
 from components.settings import (
     NAMESPACE,
+    CiSettings,
     ConfigurationError,
     CpuVmSettings,
     GkeColabSettings,
@@ -69,6 +70,7 @@ PROGRAMS = {
         Program("gke-ovms", GkeOvmsSettings, "gke_ovms"),
         Program("gke-colab", GkeColabSettings, "gke_colab"),
         Program("model-registry", ModelRegistrySettings, "model_registry"),
+        Program("ci", CiSettings, "ci"),
     )
 }
 

@@ -6,20 +6,14 @@ The lists are those of `*.txt` beside this file, which say where they come from.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
 from components.engines import llama_cpp, ovms, vllm
 
-BUILDS: Mapping[str, str] = {
-    llama_cpp.NAME: "llama-server b11459",
-    vllm.NAME: "vllm serve v0.31.0",
-    ovms.NAME: "ovms 2026.3",
-}
-"""The program and build whose flags are listed, by the engine's name."""
-
+_PROGRAMS = {llama_cpp.NAME: "llama-server", vllm.NAME: "vllm serve", ovms.NAME: "ovms"}
 _FILES = {
     llama_cpp.NAME: "llama_cpp_server_flags",
     vllm.NAME: "vllm_server_flags",
@@ -49,10 +43,26 @@ _NUMBER = re.compile(r"-[0-9.]")
 _OPTIMISATION = re.compile(r"-O[0-9=]?.*")
 
 
+_HEAD = re.compile(r"^# (?:Build|Version): ([A-Za-z0-9.]*[A-Za-z0-9])", re.MULTILINE)
+
+
+@cache
+def _text(name: str) -> str:
+    return Path(__file__).with_name(f"{name}.txt").read_text(encoding="utf-8")
+
+
 @cache
 def _listed(name: str) -> tuple[str, ...]:
-    text = Path(__file__).with_name(f"{name}.txt").read_text(encoding="utf-8")
-    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
+    lines = _text(name).splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def build_of(engine: str) -> str:
+    """Return the program and build whose flags are listed, such as `llama-server b11459`."""
+    found = _HEAD.search(_text(_FILES[engine]))
+    if found is None:
+        raise ValueError(f"{_FILES[engine]}.txt does not say of which version it is")
+    return f"{_PROGRAMS[engine]} {found[1]}"
 
 
 def flags_of(engine: str) -> tuple[str, ...]:
@@ -112,7 +122,7 @@ def _problems(engine: str, word: str) -> list[str]:
         if _OPTIMISATION.fullmatch(word):
             return []
     if name not in known:
-        return [f"{BUILDS[engine]} has no flag {name}{_instead(engine, name, known)}"]
+        return [f"{build_of(engine)} has no flag {name}{_instead(engine, name, known)}"]
     if engine == ovms.NAME and name in ovms.FLAGS_OF_OTHER_TASKS:
         return [f"{name} is for other tasks than generating text on a CPU, which ends with it"]
     if "=" in word and engine == llama_cpp.NAME:

@@ -5,6 +5,7 @@ each with its key, the value that came, what would do, and the next step.
 """
 
 from components.settings.base import Settings
+from components.settings.ci import CiSettings
 from components.settings.cpu_vm import CpuVmSettings
 from components.settings.gcp import GcpSettings
 from components.settings.gcp_vm import GcpVmSettings
@@ -26,6 +27,7 @@ from components.settings.served import ServedSettings
 
 __all__ = [
     "NAMESPACE",
+    "CiSettings",
     "ConfigurationError",
     "CpuVmSettings",
     "GcpSettings",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from components.catalogue.gcp import CatalogueError, check_region
 from components.models.registry import (
     RegistryError,
     RegistryModel,
@@ -20,28 +18,10 @@ from components.models.registry import (
 from components.settings import network
 from components.settings.base import Check, Problem, Settings
 from components.settings.gcp import ProjectId
+from components.settings.place import BucketName, Region, region_warning
 from components.settings.registry import RegistryText, credential_problems
 from components.settings.secrets import HiddenText, SecretText
 from components.settings.values import words
-
-_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9_-]{1,61}[a-z0-9])")
-
-
-def _region(value: str) -> str:
-    try:
-        check_region(value)
-    except CatalogueError as error:
-        raise ValueError(str(error)) from None
-    return value
-
-
-def _bucket(value: str) -> str:
-    if _BUCKET.fullmatch(value) is None or value.startswith("goog") or "google" in value:
-        raise ValueError(
-            "it takes 3 to 63 lower-case letters, digits, - and _, with a letter or digit at each "
-            "end, and without Google's own name"
-        )
-    return value
 
 
 def _uploads(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -72,13 +52,13 @@ class ModelRegistrySettings(Settings):
         description="The project's id, for a bucket of Google's.",
         examples=["PROJECT_ID"],
     )
-    region: Annotated[str, AfterValidator(_region)] | None = Field(
+    region: Region | None = Field(
         default=None,
         alias="gcp:region",
         description="The region of a bucket of Google's: the one in which models are served.",
         examples=["europe-west4"],
     )
-    bucket_name: Annotated[str, AfterValidator(_bucket)] | None = Field(
+    bucket_name: BucketName | None = Field(
         default=None,
         description="Name of a bucket of Google's, which nobody else in the world may have. Unset: "
         "of the project's id and the stack's name.",
@@ -131,13 +111,13 @@ class ModelRegistrySettings(Settings):
 
     def warnings(self) -> tuple[str, ...]:
         """Return what nobody here can judge, and what is said in the clear."""
-        found = [] if self.region is None else [check_region(self.region)]
+        found = [] if self.region is None else [*region_warning(self.region)]
         url = self.url()
         if url is not None and (url.endpoint or "").startswith("http://"):
             found.append(
                 f"the models go to {url.endpoint} in the clear: anybody on the way can read them"
             )
-        return (*super().warnings(), *(said for said in found if said))
+        return (*super().warnings(), *found)
 
 
 def _bucket_has_a_place(settings: ModelRegistrySettings) -> Iterator[Problem]:

@@ -1,12 +1,13 @@
 """The cloud: a folder with a file for each resource, and a program that runs machines.
 
 `LLM_ENDPOINT_EMULATED_CLOUD` names the folder. `resources/` holds what was deployed,
-`payloads/SECRET` the newest version of each secret, for whoever plays the secret store. A VM is
-run by the program in `LLM_ENDPOINT_EMULATED_MACHINE`, called with `create`, `start`, `stop`,
-`delete` or `status` and the instance as JSON on stdin; `status` prints `RUNNING` or `TERMINATED`.
-Every address that is reserved is `LLM_ENDPOINT_EMULATED_ADDRESS`: there is one machine. The file
-`full-zones` in the folder names zones, one a line, that have no room for a machine, and
-`kubernetes.json` the API server that every cluster has; see `gke.endpoints`.
+`payloads/SECRET` the newest version of each secret, for whoever plays the secret store, and
+`taken/` the ids that deleted resources keep. A VM is run by the program in
+`LLM_ENDPOINT_EMULATED_MACHINE`, called with `create`, `start`, `stop`, `delete` or `status` and the
+instance as JSON on stdin; `status` prints `RUNNING` or `TERMINATED`. Every address that is reserved
+is `LLM_ENDPOINT_EMULATED_ADDRESS`: there is one machine. The file `full-zones` in the folder names
+zones, one a line, that have no room for a machine, and `kubernetes.json` the API server that every
+cluster has; see `gke.endpoints`.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ class Cloud:
         if token == INSTANCE:
             self._find_room(str(filled["zone"]), str(filled["project"]))
         identity = TYPES[token].id.format_map(filled)
-        if not TYPES[token].may_be_there and self._file(token, identity).exists():
+        taken = self._file(token, identity).exists() or self._grave(token, identity).exists()
+        if not TYPES[token].may_be_there and taken:
             raise CloudError(f"Error 409: The resource '{identity}' already exists, alreadyExists")
         made = Made(identity, inputs, self._added(token, filled, identity))
         self._write(token, made)
@@ -163,6 +165,10 @@ class Cloud:
         if token == INSTANCE:
             self._run("delete", made)
         self._file(token, identity).unlink()
+        if TYPES[token].stays:
+            grave = self._grave(token, identity)
+            grave.parent.mkdir(exist_ok=True)
+            grave.touch()
 
     def _take(self, token: str, inputs: Fields) -> None:
         refused = gke.refusal(token, inputs)
@@ -250,6 +256,10 @@ class Cloud:
 
     def _file(self, token: str, identity: str) -> Path:
         return self.folder / "resources" / f"{_safe(token)}-{number(identity)}.json"
+
+    def _grave(self, token: str, identity: str) -> Path:
+        """What is left of a deleted resource whose id stays taken."""
+        return self.folder / "taken" / self._file(token, identity).name
 
     def _payload(self, secret: str) -> Path:
         return self.folder / "payloads" / secret.rsplit("/", maxsplit=1)[-1]

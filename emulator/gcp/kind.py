@@ -34,7 +34,8 @@ class Kind:
     what the cloud adds to the inputs, given the inputs (so filled) and the id. A change of an
     input in `replacing`, or of what is in it, makes another resource; a name in an object or a
     list follows a dot. `may_be_there`: making one that is there already is no error. `is_held`: it
-    can't be deleted while another resource names it.
+    can't be deleted while another resource names it. `stays`: its id is taken for good, also by
+    one that was deleted (a pool's for 30 days, a key's for ever).
     """
 
     id: str
@@ -42,6 +43,7 @@ class Kind:
     adds: Callable[[Fields, str], Fields] = field(default=lambda inputs, identity: {})
     may_be_there: bool = False
     is_held: bool = False
+    stays: bool = False
 
 
 def number(text: str) -> str:

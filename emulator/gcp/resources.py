@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from .certificates import CERTIFICATE_TYPES
+from .federation import FEDERATION_TYPES
 from .gke import GKE_TYPES
 from .kind import ALL, COMPUTE, REGIONAL, ZONAL, Fields, Kind, linked, number
 from .storage import STORAGE_TYPES
@@ -167,4 +168,5 @@ TYPES: Mapping[str, Kind] = {
     **GKE_TYPES,
     **CERTIFICATE_TYPES,
     **STORAGE_TYPES,
+    **FEDERATION_TYPES,
 }

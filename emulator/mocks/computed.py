@@ -28,11 +28,16 @@ def computed(token: str, name: str, inputs: Mapping[str, object]) -> dict[str, o
     kind = token.rpartition(":")[2]
     link = f"https://cloud.test/{kind}/{name}"
     account = f"{inputs.get('accountId')}@{inputs.get('project')}.iam.gserviceaccount.com"
+    pool = (
+        "projects/123456789012/locations/global/workloadIdentityPools/"
+        f"{inputs.get('workloadIdentityPoolId')}"
+    )
     of_kind: dict[str, dict[str, object]] = {
         "Account": {
             "email": account,
             "member": f"serviceAccount:{account}",
             "name": f"projects/{inputs.get('project')}/serviceAccounts/{account}",
+            "uniqueId": f"{inputs.get('accountId')}-number",
         },
         "Address": {"address": "198.51.100.7"},
         "Bucket": {
@@ -56,8 +61,13 @@ def computed(token: str, name: str, inputs: Mapping[str, object]) -> dict[str, o
         "Disk": {"diskId": f"{name}-number"},
         "Instance": {"instanceId": f"{name}-number", "currentStatus": inputs.get("desiredStatus")},
         "InstanceTemplate": {"selfLinkUnique": f"{link}?uniqueId=1"},
-        "IAMCustomRole": {"name": f"projects/p/roles/{inputs.get('roleId')}"},
+        "IAMCustomRole": {"name": f"projects/{inputs.get('project')}/roles/{inputs.get('roleId')}"},
         "SecretVersion": {"version": "1", "name": f"{name}/versions/1"},
         "SecretIamMember": {"etag": "BwX="},
+        "WorkloadIdentityPool": {"name": pool, "state": "ACTIVE"},
+        "WorkloadIdentityPoolProvider": {
+            "name": f"{pool}/providers/{inputs.get('workloadIdentityPoolProviderId')}",
+            "state": "ACTIVE",
+        },
     }
     return {"selfLink": link, **of_kind.get(kind, {})}

@@ -12,7 +12,12 @@ CERTIFICATE = "-----BEGIN CERTIFICATE-----\nbW9ja2Vk\n-----END CERTIFICATE-----"
 CA_KEY = "-----BEGIN PRIVATE KEY-----\nmocked\n-----END PRIVATE KEY-----"
 _RECEIPT = {"schema_version": 1, "status": "passed"}
 _BY_END: Mapping[str, object] = {
-    "-verification": {**_RECEIPT, "endpoint_url": "https://mocked.example"},
+    "-verification": {
+        **_RECEIPT,
+        "endpoint_url": "https://mocked.example",
+        # Of an engine that names its model itself.
+        "model": {"id": "mocked-model"},
+    },
     "-check": {**_RECEIPT, "models": []},
     "-ca": {"certificate": CERTIFICATE, "key": CA_KEY},
     "-model": {"sha256": "0" * 64},

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+from scripts.bootstrap import github
+from scripts.bootstrap.github import Github
+
 FORWARD = "scripts.gke.forward"
 """The module that opens a way to an endpoint inside of a cluster."""
 _SERVES = "gke-ovms"
@@ -35,7 +38,9 @@ class Outputs:
     is where is connected to instead of the URL's host, where no address leads to it, `cluster` the
     access to its Kubernetes cluster, as JSON. `registry` is the URL of a model registry, and
     `models` what it holds, `language_models` those of them that chat or embed: such a stack has no
-    endpoint. `runtime` is its notebook runtime.
+    endpoint. `runtime` is its notebook runtime. `state_backend` is where a stack that keeps the
+    states of others has them, `secrets_provider` what encrypts their secrets, `github` whose
+    workflows get at them, and `wanted` what its check has found, as JSON.
     """
 
     state: str
@@ -53,6 +58,10 @@ class Outputs:
     models: tuple[str, ...] = ()
     language_models: tuple[str, ...] = ()
     runtime: Runtime | None = None
+    state_backend: str | None = None
+    secrets_provider: str | None = None
+    github: Github | None = None
+    wanted: str | None = None
 
     def __repr__(self) -> str:
         return f"Outputs(state={self.state!r}, url={self.url!r})"
@@ -93,6 +102,23 @@ def read(outputs: Mapping[str, object]) -> Outputs:
             if one.get("language_model") is True
         ),
         runtime=_runtime(outputs),
+        state_backend=text("state_backend"),
+        secrets_provider=text("secrets_provider"),
+        github=_github(outputs),
+        wanted=json.dumps(receipt["wanted"]) if "wanted" in receipt else None,
+    )
+
+
+def _github(outputs: Mapping[str, object]) -> Github | None:
+    repository = outputs.get("github_repository")
+    if not isinstance(repository, str):
+        return None
+    variables = _object(outputs.get("github_variables"))
+    return Github(
+        repository=repository,
+        environment=str(outputs.get("github_environment")),
+        branch=str(outputs.get("github_branch")),
+        variables={name: str(value) for name, value in variables.items()},
     )
 
 
@@ -120,6 +146,10 @@ def closing_lines(outputs: Outputs, stack: str, pulumi: str, ca_file: Path | Non
     """Return what `scripts/up` ends with; `pulumi` is how scripts/pulumi is called from here."""
     if outputs.registry is not None:
         return _registry_lines(outputs.registry, outputs, stack, pulumi)
+    if outputs.state_backend is not None:
+        told = [] if outputs.github is None else github.lines(outputs.github)
+        places = [f"  states:   {outputs.state_backend}", f"  secrets:  {outputs.secrets_provider}"]
+        return ["", *places, "", *told]
     key = f"{pulumi} stack output api_key --show-secrets --stack {stack}"
     if outputs.url is None:
         what = stack if outputs.runtime is None else f"the endpoint of {stack}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from components.settings import (
+    CiSettings,
     ConfigurationError,
     GcpSettings,
     GkeSettings,
@@ -41,7 +42,8 @@ class Configuration:
     in Google Cloud. `project` and `zone` are as they stand there. `base_name` begins the names of
     the stack's resources. `in_cluster`: the program is one of clusters. `of_bucket`: it makes a
     bucket and no machine; `registry` is set then in place of `settings`, and `bucket` is the name
-    of a bucket of Google's.
+    of a bucket of Google's. `of_ci`: it makes what workflows need; `ci` is set then in place of
+    `settings`.
     """
 
     stack: str
@@ -54,6 +56,8 @@ class Configuration:
     of_bucket: bool = False
     registry: ModelRegistrySettings | None = None
     bucket: str = ""
+    of_ci: bool = False
+    ci: CiSettings | None = None
 
 
 def read(stack: str, folder: Path = HERE) -> Configuration:
@@ -61,13 +65,14 @@ def read(stack: str, folder: Path = HERE) -> Configuration:
     raw: Mapping[str, str] = {}
     settings: Settings | None = None
     base_name = problem = None
-    in_cluster = of_bucket = False
+    in_cluster = of_bucket = of_ci = False
     bucket = ""
     try:
         raw = raw_values(file_of(stack, folder))
         program = choose(raw, stack.rsplit("/", 1)[-1])
         in_cluster = issubclass(program.schema, GkeSettings)
         of_bucket = issubclass(program.schema, ModelRegistrySettings)
+        of_ci = issubclass(program.schema, CiSettings)
         settings = program.settings(raw)
         if isinstance(settings, GcpSettings):
             module = cast("_Module", import_module(f"stacks.{program.module}"))
@@ -87,4 +92,6 @@ def read(stack: str, folder: Path = HERE) -> Configuration:
         of_bucket=of_bucket,
         registry=settings if isinstance(settings, ModelRegistrySettings) else None,
         bucket=bucket,
+        of_ci=of_ci,
+        ci=settings if isinstance(settings, CiSettings) else None,
     )

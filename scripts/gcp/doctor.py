@@ -18,7 +18,7 @@ from components.catalogue.gcp import region_of
 from components.catalogue.gcp_gpu import Gpu
 from components.settings import GcpVmSettings, GkeSettings, GpuVmSettings
 from scripts.bootstrap.finding import Finding
-from scripts.gcp import access, configuration, offers, quota, registry
+from scripts.gcp import access, ci_doctor, configuration, offers, quota, registry
 from scripts.gcp.configuration import Configuration
 from scripts.gcp.credentials import Credentials, CredentialsError, find
 from scripts.gcp.quota import Quota
@@ -36,6 +36,13 @@ def findings(config: Configuration, environment: Mapping[str, str]) -> Iterator[
     if config.of_bucket and config.registry is None:
         yield _configuration(config)
         yield Finding("note", "not looked at before the configuration is right: where models go")
+        return
+    if config.of_ci and config.ci is None:
+        yield _configuration(config)
+        yield Finding("note", "not looked at before the configuration is right: Google Cloud")
+        return
+    if config.ci is not None:
+        yield from ci_doctor.findings(config.ci, config.stack.rsplit("/", 1)[-1], environment)
         return
     if config.registry is not None:
         yield from registry.findings(config.registry, config.bucket, CHECKOUT, environment)

@@ -81,10 +81,11 @@ def _google(api: GoogleApi, project: str, bucket: str) -> Iterator[Finding]:
     yield access.billing(api, project)
     yield access.enabled(api, project, ["storage"])[0]
     yield from access.granted(api, project, ROLES)
-    yield _bucket(api, bucket)
+    yield bucket_there(api, bucket)
 
 
-def _bucket(api: GoogleApi, name: str) -> Finding:
+def bucket_there(api: GoogleApi, name: str) -> Finding:
+    """Look whether the bucket `name` is there, or somebody else's."""
     try:
         found = api.get(STORAGE, f"b/{name}")
     except ApiError as error:

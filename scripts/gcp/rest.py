@@ -110,6 +110,10 @@ class GoogleApi:
         """Return what a method that changes nothing answers to `body`. Raises likewise."""
         return self._ask("POST", service, path, {}, body)
 
+    def delete(self, service: Service, path: str) -> Json:
+        """Ask for the deletion of what is at `path`, which goes on. Raises likewise."""
+        return self._ask("DELETE", service, path, {}, None)
+
     def _url(self, service: Service, path: str) -> str:
         if self._prefix is not None:
             return f"{self._prefix}/{service.name}/v1/{path}"

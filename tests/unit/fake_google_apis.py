@@ -91,7 +91,7 @@ def _handler(google: FakeApis) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST = _any
+        do_GET = do_POST = do_DELETE = _any
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass

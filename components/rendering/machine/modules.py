@@ -66,6 +66,7 @@ def _all_of(package: str) -> list[str]:
     return names
 
 
+@cache
 def _file(name: str) -> Path | None:
     if name.partition(".")[0] not in PACKAGES:
         return None

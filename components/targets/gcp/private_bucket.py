@@ -1,4 +1,4 @@
-"""A bucket of Cloud Storage that nobody sees but whom IAM lets in, for models or backups."""
+"""A bucket of Cloud Storage that nobody sees but whom IAM lets in: for models, backups, state."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pulumi
 import pulumi_gcp as gcp
 
 _UNFINISHED_UPLOAD_DAYS = 7
+_DAY_SECONDS = 24 * 3600
 
 
 class PrivateBucketArgs(TypedDict):
@@ -27,12 +28,18 @@ class PrivateBucketArgs(TypedDict):
     it."""
     noncurrent_days: int
     """Days for which what was deleted or overwritten is kept, from 1."""
+    soft_delete_days: NotRequired[int]
+    """Days for which what was deleted for good can still be had back, and bills: 7 to 90. Otherwise
+    none."""
+    keep_objects: NotRequired[bool]
+    """Never delete what is in it along with it: it goes only when it is empty."""
 
 
 class PrivateBucket(pulumi.ComponentResource):
     """A bucket without public access and without access lists of objects.
 
-    It keeps what was overwritten for some days, and deletes at once what is deleted for good.
+    It keeps what was overwritten for some days, and unless `soft_delete_days` says otherwise
+    deletes at once what is deleted for good.
     """
 
     name: pulumi.Output[str]
@@ -66,8 +73,10 @@ class PrivateBucket(pulumi.ComponentResource):
             uniform_bucket_level_access=True,
             public_access_prevention="enforced",
             versioning={"enabled": True},
-            # On top of versions, what is deleted would bill for a week more.
-            soft_delete_policy={"retention_duration_seconds": 0},
+            # On top of versions, what is deleted would bill for a week more unless this is said.
+            soft_delete_policy={
+                "retention_duration_seconds": args.get("soft_delete_days", 0) * _DAY_SECONDS
+            },
             lifecycle_rules=[
                 {
                     "action": {"type": "Delete"},
@@ -83,7 +92,7 @@ class PrivateBucket(pulumi.ComponentResource):
             ],
             labels=args.get("labels", {}),
             # A destroy reads it in the state: it has to be there from an `up` before.
-            force_destroy=not keep_data,
+            force_destroy=not (keep_data or args.get("keep_objects", False)),
             opts=pulumi.ResourceOptions(
                 parent=self,
                 protect=keep_data,

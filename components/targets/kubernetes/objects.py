@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import cast
 
@@ -21,6 +22,12 @@ STARTING_TIMEOUT = "20m"
 its pod."""
 ENDING_TIMEOUT = "20m"
 """How long it may take to be gone: Google's load balancers go before what they belong to does."""
+
+
+@cache
+def _plugin_version() -> str:
+    """Return the version of the plugin that goes with the package: reading it takes its time."""
+    return version(PACKAGE)
 
 
 class KubernetesObject(pulumi.CustomResource):
@@ -69,7 +76,7 @@ class Objects:
             pulumi.ResourceOptions(
                 parent=parent,
                 provider=self.provider,
-                version=version(PACKAGE),
+                version=_plugin_version(),
                 depends_on=list(after),
                 # An object's name is its own.
                 delete_before_replace=True,
@@ -113,7 +120,7 @@ def cluster_provider(
             "enableConfigMapMutable": "true",
             "enableSecretMutable": "true",
         },
-        pulumi.ResourceOptions(parent=parent, version=version(PACKAGE)),
+        pulumi.ResourceOptions(parent=parent, version=_plugin_version()),
     )
 
 
