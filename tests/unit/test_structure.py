@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,8 @@ OURS = {"components", "stacks", "scripts", "machine", "emulator"}
 NOT_ON_A_MACHINE = {"pulumi", "pulumi_gcp", "pulumi_command", "pydantic", "annotated_types"}
 
 
-def imports(file: Path) -> set[str]:
+@cache
+def imports(file: Path) -> frozenset[str]:
     """Every module that a file names in an import, also inside a function."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     found: set[str] = set()
@@ -92,7 +94,7 @@ def imports(file: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 def files(place: str) -> list[Path]:
@@ -114,6 +116,11 @@ def test_imports_point_one_way(place: str):
     for file in files(place):
         wrong = outside(of({"components", "stacks", "machine"}, file), MAY_IMPORT[place])
         assert not wrong, f"{file.relative_to(CHECKOUT)} imports {sorted(wrong)}"
+
+
+def test_no_two_test_files_share_a_name():
+    names = [file.name for file in files("tests") if file.name.startswith("test_")]
+    assert sorted(names) == sorted(set(names)), "pytest imports them by their names alone"
 
 
 def test_components_import_no_script_and_no_emulator():
