@@ -14,10 +14,13 @@ from pathlib import Path
 from scripts.bootstrap import (
     adoption,
     backend,
+    ci_check,
+    decrypting,
     exported,
     leftovers,
     locks,
     moving,
+    own_bucket,
     policy,
     recording,
     registry,
@@ -37,6 +40,7 @@ usage: scripts/up [STACK] [--policy] [--move-cache] [arguments of `pulumi up`]
        scripts/down [STACK] [arguments of `pulumi destroy`, such as --remove]
        scripts/preview [STACK] [--base REF] [arguments of `pulumi preview`]
        scripts/state move STACK URL [--secrets-provider PROVIDER]
+       scripts/state where STACK
        scripts/doctor [STACK]
        scripts/colab [STACK] [--port PORT]
        scripts/pulumi [arguments of `pulumi`]
@@ -79,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
         note(USAGE)
         return 2
     if command is not pulumi and {"-h", "--help"} & set(arguments):
-        print(USAGE)
+        print(_usage(arguments[0]))
         return 0
     try:
         return command(this_checkout(), list(arguments[1:]))
@@ -94,6 +98,18 @@ def main(arguments: Sequence[str]) -> int:
         return 1
 
 
+def _usage(command: str) -> str:
+    if command == "preview":
+        from scripts.bootstrap import previews
+
+        return previews.USAGE
+    if command == "test":
+        from scripts.bootstrap import checks
+
+        return checks.USAGE
+    return USAGE
+
+
 def up(checkout: Checkout, arguments: list[str]) -> int:
     """Bring the stack up, check that it answers, and say how to talk to it."""
     move_cache = zones.MOVE_CACHE in arguments
@@ -105,13 +121,15 @@ def up(checkout: Checkout, arguments: list[str]) -> int:
         raise _no_cache_to_move(f"{name} deploys to this machine, which is in no zone")
     ready = prepare(checkout, name, os.environ)
     if policy.OPTION in arguments:
-        rest += policy.arguments(ready, os.environ)
-    interrupted = _settle_locks(ready, name)
+        # Rules over the whole stack judge at its end: by a preview, before anything is made.
+        rest += [*policy.arguments(ready, os.environ, name), "--skip-preview=false"]
+    interrupted = locks.settle(ready, name)
     if not stack.exists(checkout, name, ready.backend, ready.cli, ready.variables):
         if local:
             stack.use_stand_in_unless_hub_answers(checkout, name, ready.variables)
         stack.create(checkout, name, ready.backend, ready.cli, ready.variables)
     else:
+        _refuse_another_passphrase(ready, name)
         _adopt(ready, name)
     if move_cache:
         moving.refuse_without_zones(ready, name)
@@ -164,7 +182,8 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
     ready = prepare(checkout, name, os.environ, state_alone=not local)
     if not stack.exists(checkout, name, ready.backend, ready.cli, ready.variables):
         raise _no_such_stack(name, ready.backend, _names(ready))
-    _settle_locks(ready, name)
+    locks.settle(ready, name)
+    _refuse_another_passphrase(ready, name)
     if not local:
         found = _export(ready, name)
         if exported.is_empty(found) and _REMOVE not in rest:
@@ -173,10 +192,11 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
         if exported.needs_plugins(found):
             ready = add_plugins(ready, name, os.environ)
     settled = _adopt(ready, name)
-    billing = _outputs(ready, name, secrets=False).billing
+    outputs = _outputs(ready, name, secrets=False)
     partial = any(argument.partition("=")[0] in _PARTIAL for argument in rest)
     export = _export(ready, name)
     state = exported.read(export, settled)
+    own_bucket.refuse(checkout, name, ready.backend, outputs, keeps_bucket=state.keeps_bucket)
     kept = () if partial else state.protected
     if kept:
         # Asked to delete what is protected, pulumi fails half-way.
@@ -186,7 +206,7 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
     status = _pulumi(ready, ["destroy", "--yes", "--skip-preview", *QUIET, "--stack", name, *rest])
     print(
         summary.what_bills(
-            billing,
+            outputs.billing,
             all_gone=status == 0 and not partial,
             stack=name,
             pulumi=_pulumi_from_here(checkout),
@@ -202,6 +222,8 @@ def down(checkout: Checkout, arguments: list[str]) -> int:
         backups = stack.configured(checkout, name, "runtime_backup") or ""
         if "://" in backups:
             print(summary.backups_stay(backups))
+        if stack.program(checkout, name) == CI_PROGRAM and not kept:
+            print(own_bucket.names_stay(name, _pulumi_from_here(checkout)))
     if status not in (0, INTERRUPTED):
         note(f"error: pulumi destroy ended with status {status}\nnext: scripts/down {name} again")
     return status
@@ -279,33 +301,6 @@ def _pulumi(
     return run_live(command, ready.checkout.root, {**ready.variables, **(variables or {})})
 
 
-def _settle_locks(ready: Prepared, name: str) -> bool:
-    """Remove what a dead pulumi left locked; whether there was one.
-
-    Raises `BootstrapError` where a living one holds the stack.
-    """
-    folder = ready.backend.folder
-    if folder is None:
-        return False
-    held = locks.read(folder, name)
-    if not locks.stale(held, name, locks.is_running_pulumi, locks.this_host()):
-        return False
-    done = stack.run(
-        ready.checkout, ready.cli, ready.variables, ["cancel", "--yes", "--stack", name]
-    )
-    if done.returncode != 0:
-        raise BootstrapError(
-            f"the lock of a pulumi that is gone can't be removed: {stack.complaint(done)}",
-            f"scripts/pulumi cancel --stack {name}",
-        )
-    for lock in held:
-        note(
-            f"Removed the lock of a pulumi that is gone (pid {lock.pid}, since {lock.timestamp}): "
-            "going on from what it did."
-        )
-    return True
-
-
 def _forget_interrupted_creation(ready: Prepared, name: str) -> None:
     """Clear the state of creations that a killed pulumi began and this one has done again."""
     arguments = ["refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--stack", name]
@@ -337,6 +332,15 @@ def _adopt(ready: Prepared, name: str) -> frozenset[str]:
     return adoption.adopt(ready.checkout, name, ready.cli, ready.variables)
 
 
+def _refuse_another_passphrase(ready: Prepared, name: str) -> None:
+    """Raise `BootstrapError` where the state was encrypted elsewhere, with another passphrase.
+
+    What lies in the checkout's own folder was encrypted here: it is not asked, and loses no time.
+    """
+    if ready.backend.why != "the default":
+        decrypting.refuse_another_passphrase(ready, name)
+
+
 def _export(ready: Prepared, name: str) -> exported.Export:
     """Return the state; of a stack on this machine nothing, which it costs no time."""
     if stack.is_local(ready.checkout, name):
@@ -366,6 +370,8 @@ def _verify_what_was_not(
         verification.runtime_again(ready, name, outputs)
     if outputs.registry is not None:
         registry.look(ready, name, outputs)
+    if outputs.wanted is not None and not _is_since(outputs.verified_at, began):
+        ci_check.again(ready, name, outputs.wanted)
 
 
 def _is_since(moment: str, began: datetime.datetime) -> bool:

@@ -135,7 +135,8 @@ def make_machine(folder: Path) -> Machine:
     (root / "scripts").mkdir(parents=True)
     for name in COPIED:
         shutil.copy(CHECKOUT / name, root / name)
-    shutil.copytree(CHECKOUT / "scripts" / "bootstrap", root / "scripts" / "bootstrap")
+    for part in ("scripts/bootstrap", "scripts/backend", "components/models"):
+        shutil.copytree(CHECKOUT / part, root / part)
     (root / "scripts" / "__init__.py").touch()
     write_program(root / "scripts" / "verify" / "__main__.py", FAKE_VERIFY)
     write_program(root / "scripts" / "gcp" / "doctor.py", FAKE_CLOUD_DOCTOR)

@@ -132,6 +132,19 @@ def test_the_status_of_pulumi_is_that_of_up(machine: Machine):
     assert machine.pulumi_calls[-1].endswith("--stack local --diff --non-interactive")
 
 
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_a_shared_state_is_not_written_with_another_passphrase(machine: Machine, command: str):
+    machine.put_stack("local")
+    mark = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
+    machine.put_resources({"outputs": {"api_key": {**mark, "plaintext": "null"}}})
+    url = machine.backend.as_uri()
+    refused = machine.run(f"scripts/{command}", PULUMI_BACKEND_URL=url)
+    assert refused.returncode == 1
+    assert "encrypted with another passphrase" in refused.stderr
+    assert [call.split()[0] for call in machine.pulumi_calls] == ["version", "stack"]
+    assert machine.run(f"scripts/{command}").returncode == 0, "its own folder is not asked"
+
+
 def test_a_lock_of_a_pulumi_that_is_gone_is_removed(machine: Machine):
     machine.put_stack("local")
     machine.put_lock(pid=2**22 + 1)
@@ -139,7 +152,7 @@ def test_a_lock_of_a_pulumi_that_is_gone_is_removed(machine: Machine):
     assert up.returncode == 0
     assert f"Removed the lock of a pulumi that is gone (pid {2**22 + 1}" in up.stderr
     assert [call.split()[0] for call in machine.pulumi_calls] == [
-        *("version", "cancel", "up", "refresh", "stack")
+        *("version", "up", "refresh", "stack")
     ]
 
 
@@ -268,7 +281,8 @@ def test_no_script_writes_outside_the_checkout_and_the_cache(machine: Machine):
     machine.run("scripts/up")
     assert sorted((machine.other / "home").rglob("*")) == before
     assert {path.name for path in machine.root.iterdir()} == {
-        *(".state", ".venv", "pins.toml", "requirements", "requirements.txt", "scripts", "stacks")
+        *(".state", ".venv", "components", "pins.toml", "requirements", "requirements.txt"),
+        *("scripts", "stacks"),
     }
 
 

@@ -1,7 +1,6 @@
 """What the gateway says of the endpoint: over HTTP, in the status records, in the activity."""
 
 import asyncio
-import json
 import socket
 import ssl
 from datetime import UTC, datetime
@@ -161,6 +160,8 @@ async def test_a_server_that_dies_at_a_request_is_noticed_at_once_and_again_when
     ready, server.replies[CHAT] = server.replies["/health"], dies
     async with gateway(tmp_path, {"chat": server}) as here:
         await here.until_ready()
+        # It answers before it has told so.
+        await until(lambda: here.activity()["ready_since"] is not None)
         since = here.activity()["ready_since"]
         async with here.post(data=b"{}") as answer:
             assert answer.status == 503
@@ -205,7 +206,7 @@ async def test_what_gave_up_stays_failed_until_it_answers(tmp_path: Path):
         assert await asked(here) == (503, failed)
         server.replies["/health"] = ready
         await here.until_ready()
-        assert json.loads((here.paths.run / "status/server.json").read_text())["state"] == "done"
+        await until(lambda: status(tmp_path).read_all()["server"].state is State.DONE)
 
 
 def certified(tmp_path: Path) -> ssl.SSLContext:

@@ -4,6 +4,7 @@ import pytest
 
 from components.settings import ConfigurationError, LocalSettings, load
 from components.settings.base import EndpointSettings
+from scripts.made_up import made_up
 from stacks import PROGRAMS, choose
 
 DEFAULTS = {"model": "builtin:stand-in"}
@@ -131,13 +132,7 @@ def test_settings_cannot_be_changed():
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=lambda program: program.name)
 def test_a_programs_own_defaults_are_valid(program):
-    asked = {
-        "gcp:project": "my-project",
-        "gcp:zone": "europe-west4-a",
-        **({"allowed_cidrs": "203.0.113.7/32"} if program.name in {"cpu-vm", "gpu-vm"} else {}),
-        **({"gcp:region": "europe-west4"} if program.name == "model-registry" else {}),
-    }
-    settings = program.settings(asked)
+    settings = program.settings(made_up(program, {}))
     assert not isinstance(settings, EndpointSettings) or settings.model
 
 
