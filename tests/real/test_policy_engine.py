@@ -116,7 +116,7 @@ def test_a_machine_that_the_world_may_come_to_is_refused_with_the_key_to_set(
     assert done.status != 0
     refused = [rule for level, rule in said(log) if level == "mandatory"]
     assert refused == ["open-to-the-world"]
-    assert "scripts/pulumi config set allowed_cidrs 203.0.113.7/32" in done.text
+    assert "scripts/pulumi config set --stack cpu-vm allowed_cidrs 203.0.113.7/32" in done.text
 
 
 def test_an_exception_with_a_reason_lets_it_through_and_one_without_is_refused_by_the_engine(
@@ -164,7 +164,7 @@ def test_up_stops_before_a_machine_that_nothing_stops_is_made(cloud: EmulatedClo
     words = ("up", "--yes", "--skip-preview", "--stack", STACK)
     done = cloud.run(*words, *configuration(cloud))
     assert done.status != 0
-    assert "scripts/pulumi config set idle_minutes 60" in done.text
+    assert "scripts/pulumi config set --stack cpu-vm idle_minutes 60" in done.text
     assert not [made for made in cloud.resources() if "/instances/" in made]
 
 
