@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from components.serving.colab import makes_bucket
 from components.settings import (
@@ -13,7 +13,15 @@ from components.settings import (
     GkeSettings,
 )
 from scripts.bootstrap.finding import Finding
-from scripts.gcp.rest import BILLING, RESOURCE_MANAGER, SERVICE_USAGE, ApiError, GoogleApi
+from scripts.gcp.credentials import CredentialsError, find
+from scripts.gcp.rest import (
+    BILLING,
+    RESOURCE_MANAGER,
+    SERVICE_USAGE,
+    ApiError,
+    GoogleApi,
+    from_environment,
+)
 from scripts.verify.shape import dig, dig_text
 
 ROLES = {
@@ -75,6 +83,27 @@ GATEWAY_ROLES = {
 """What `expose gateway` takes besides."""
 BACKUP_ROLE = {"roles/storage.admin": ("storage.buckets.create", "storage.buckets.setIamPolicy")}
 """What a bucket takes that is made for the backups of a notebook runtime."""
+
+
+def with_credentials(
+    environment: Mapping[str, str], rest: str, look: Callable[[GoogleApi], Iterator[Finding]]
+) -> Iterator[Finding]:
+    """Yield whose credentials there are, and what `look` finds with them.
+
+    `rest` says what is not looked at where there are none.
+    """
+    try:
+        credentials = find(environment)
+        credentials.token()
+        yield Finding("ok", f"credentials: {credentials.source}")
+        api = from_environment(credentials, environment)
+    except CredentialsError as error:
+        yield Finding("problem", f"credentials: {error.problem}", error.next_step)
+        yield Finding("note", f"not looked at without credentials: {rest}")
+    except ValueError as error:
+        yield Finding("problem", f"Google can't be asked: {error}")
+    else:
+        yield from look(api)
 
 
 def apis(settings: GcpSettings | None) -> list[str]:

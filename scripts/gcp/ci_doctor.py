@@ -11,8 +11,7 @@ from components.settings import CiSettings
 from components.targets.gcp.ci_wanted import APIS
 from scripts.bootstrap.finding import Finding
 from scripts.gcp import access, registry
-from scripts.gcp.credentials import CredentialsError, find
-from scripts.gcp.rest import ApiError, GoogleApi, Service, from_environment
+from scripts.gcp.rest import ApiError, GoogleApi, Service
 from scripts.verify.shape import dig_text
 from stacks.ci import state_bucket, unique_name
 
@@ -61,18 +60,10 @@ def findings(settings: CiSettings, stack: str, environment: Mapping[str, str]) -
         f"configuration: workflows of {settings.github_repository} deploy "
         f"{', '.join(settings.deployed())}; states in gs://{bucket}",
     )
-    try:
-        credentials = find(environment)
-        credentials.token()
-        yield Finding("ok", f"credentials: {credentials.source}")
-        api = from_environment(credentials, environment)
-    except CredentialsError as error:
-        yield Finding("problem", f"credentials: {error.problem}", error.next_step)
-        yield Finding("note", f"not looked at without credentials: {_REST}")
-    except ValueError as error:
-        yield Finding("problem", f"Google can't be asked: {error}")
-    else:
-        yield from _google(api, settings, bucket, unique_name(settings, stack), stack)
+    pool = unique_name(settings, stack)
+    yield from access.with_credentials(
+        environment, _REST, lambda api: _google(api, settings, bucket, pool, stack)
+    )
 
 
 def _google(

@@ -13,8 +13,7 @@ from components.settings import ModelRegistrySettings
 from scripts.bootstrap.downloads import answers
 from scripts.bootstrap.finding import Finding
 from scripts.gcp import access
-from scripts.gcp.credentials import CredentialsError, find
-from scripts.gcp.rest import STORAGE, ApiError, GoogleApi, from_environment
+from scripts.gcp.rest import STORAGE, ApiError, GoogleApi
 from scripts.verify.shape import dig_text
 
 ROLES = {
@@ -48,18 +47,10 @@ def findings(
     if url is not None:
         yield from _s3(settings, url, environment)
         return
-    try:
-        credentials = find(environment)
-        credentials.token()
-        yield Finding("ok", f"credentials: {credentials.source}")
-        api = from_environment(credentials, environment)
-    except CredentialsError as error:
-        yield Finding("problem", f"credentials: {error.problem}", error.next_step)
-        yield Finding("note", f"not looked at without credentials: {_REST}")
-    except ValueError as error:
-        yield Finding("problem", f"Google can't be asked: {error}")
-    else:
-        yield from _google(api, str(settings.project), bucket)
+    project = str(settings.project)
+    yield from access.with_credentials(
+        environment, _REST, lambda api: _google(api, project, bucket)
+    )
 
 
 def _folders(settings: ModelRegistrySettings, checkout: Path) -> Iterator[Finding]:
